@@ -1,0 +1,67 @@
+"""What every command prints with: results on standard output, progress and messages on standard error."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from semise_sdk.errors import OutputError
+
+Item = TypeVar("Item")
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, soft_wrap=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
+
+
+def print_json(data: object) -> None:
+    """Prints ``data`` as JSON on standard output; NaN is refused, use None."""
+    sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """Prints one message on standard error unless ``quiet``."""
+    if not quiet:
+        stderr.print(message, markup=False)
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """Yields a progress display with ETA on standard error; silent when ``quiet`` or not on a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=stderr, disable=quiet or not stderr.is_terminal) as display:
+        yield display
+
+
+def tracked(items: Iterable[Item], *, total: int | None, label: str, quiet: bool = False) -> Iterator[Item]:
+    """Yields ``items`` while a progress bar counts them."""
+    with progress(quiet=quiet) as display:
+        task = display.add_task(label, total=total, note="")
+        for item in items:
+            yield item
+            display.advance(task)
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns an operating-system error while writing ``what`` into one OutputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"could not write {what}: {reason}; free space or choose another place") from error

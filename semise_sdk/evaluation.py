@@ -1,0 +1,230 @@
+"""The evaluation report: every metric of the project with its interval, from plain arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semise_sdk import metrics
+from semise_sdk.errors import DataError
+from semise_sdk.metrics import Estimate, Groups, RowMetric, mask_counts
+
+__all__ = ["METRICS", "Decoding", "EvaluationReport", "Observations", "decide", "evaluate", "mask_counts"]
+
+Decoding = Literal["argmax", "expected_maee"]
+Rows = NDArray[np.intp]
+
+METRICS = (
+    "macro_f1",
+    "recall",
+    "maee",
+    "mae",
+    "kappa",
+    "spearman",
+    "kendall_tau",
+    "c_index",
+    "balanced_accuracy",
+    "auroc_healthy",
+    "ece",
+    "iou",
+    "dice",
+    "kendall_tau_class",
+    "pooled_iou",
+    "pooled_dice",
+    "pair_accuracy",
+    "pair_brier",
+    "accuracy",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observations:
+    """What a model said of labelled images, beside the truth; leave unlabelled and failed images out.
+
+    Args:
+        levels: True severity levels, integers ``[N]`` of 0 to ``num_classes`` - 1, 0 healthy.
+        groups: Group of each of the N rows, such as the patient; rows of a group are resampled together.
+        num_classes: K, the number of severity levels.
+        severity: Severity score ``[N]``, or None.
+        probabilities: Classifier's probabilities ``[N, K]``, or None.
+        mask_counts: ``[M, 3]`` of :func:`mask_counts`, one row per image that has a true mask, or None.
+        mask_groups: Group of each of those M rows.
+
+    Raises:
+        DataError: a level lies outside the model's scale.
+        ValueError: shapes do not agree or numbers are not finite.
+    """
+
+    levels: NDArray[np.integer]
+    groups: Groups
+    num_classes: int
+    severity: NDArray[np.floating] | None = None
+    probabilities: NDArray[np.floating] | None = None
+    mask_counts: NDArray[np.integer] | None = None
+    mask_groups: Groups = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.groups)
+        _check_shape("levels", self.levels, (n,))
+        _check_shape("severity", self.severity, (n,))
+        _check_shape("probabilities", self.probabilities, (n, self.num_classes))
+        _check_shape("mask_counts", self.mask_counts, (len(self.mask_groups), 3))
+        _check_sums(self.probabilities)
+        if n and not (self.levels.min() >= 0 and self.levels.max() < self.num_classes):
+            raise DataError(
+                f"expected severity levels 0 to {self.num_classes - 1}, found {self.levels.min()} to "
+                f"{self.levels.max()}; evaluate on images labelled on the model's own scale"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvaluationReport:
+    """Every metric of ``METRICS`` with its 95 % interval; one that is undefined has value None and n 0.
+
+    ``kendall_tau``, ``spearman``, ``c_index``, ``auroc_healthy`` and the ``pair_*`` metrics are of the severity
+    score; ``kendall_tau_class`` is of the classifier's expected class.
+
+    Args:
+        estimates: One estimate per name in ``METRICS``.
+        confusion: ``[K, K]`` counts, rows true and columns decided levels; None without a classifier.
+        majority_fraction: Share of the level decided most often; None without a classifier.
+        collapsed: True when one level is decided for all images though their true levels differ.
+
+    Example:
+        >>> levels = np.array([0, 1, 2, 2])
+        >>> report = evaluate(Observations(levels=levels, groups="abcd", num_classes=3, severity=levels / 10))
+        >>> report["c_index"].value, report["macro_f1"].value
+        (1.0, None)
+    """
+
+    estimates: Mapping[str, Estimate]
+    confusion: NDArray[np.int64] | None
+    majority_fraction: float | None
+    collapsed: bool
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
+
+    def to_json(self) -> dict[str, dict[str, float | int | None]]:
+        """Returns ``{metric: {"value", "low", "high", "n"}}`` in the order of ``METRICS``."""
+        return {name: self.estimates[name].to_json() for name in METRICS}
+
+
+def evaluate(
+    observations: Observations,
+    *,
+    decoding: Decoding = "argmax",
+    beta: float = 5.0,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> EvaluationReport:
+    """Returns every metric that the observations allow, with 95 % intervals clustered by group.
+
+    Args:
+        observations: Truth and predictions.
+        decoding: How probabilities become a class: the most probable one, or the one of least expected MAEE.
+        beta: Steepness of the preference loss, for the Brier score of pairs.
+        repeats: Bootstrap resamples.
+        seed: Seed of the resamples and of the evaluation pairs.
+    """
+    of_rows = {
+        **_severity_metrics(observations, beta=beta, seed=seed),
+        **_class_metrics(observations, decoding=decoding),
+    }
+    estimates = dict.fromkeys(METRICS, Estimate.undefined())
+    for name, metric in of_rows.items():
+        estimates[name] = metrics.estimate(metric, observations.groups, repeats=repeats, seed=seed)
+    for name, metric in _mask_metrics(observations).items():
+        estimates[name] = metrics.estimate(metric, observations.mask_groups, repeats=repeats, seed=seed)
+    return _report(estimates, observations, decoding=decoding)
+
+
+def decide(probabilities: NDArray[np.floating], *, decoding: Decoding = "argmax") -> NDArray[np.intp]:
+    """Returns the level ``[N]`` decided from probabilities ``[N, K]``; equal candidates go to the lower level."""
+    if decoding == "expected_maee":
+        return metrics.least_maee_class(probabilities)
+    return np.asarray(probabilities.argmax(axis=1))
+
+
+def _report(estimates: Mapping[str, Estimate], observations: Observations, *, decoding: Decoding) -> EvaluationReport:
+    frozen = MappingProxyType(dict(estimates))
+    if observations.probabilities is None:
+        return EvaluationReport(estimates=frozen, confusion=None, majority_fraction=None, collapsed=False)
+    levels, decided = observations.levels, decide(observations.probabilities, decoding=decoding)
+    return EvaluationReport(
+        estimates=frozen,
+        confusion=metrics.confusion_matrix(levels, decided, num_classes=observations.num_classes),
+        majority_fraction=metrics.majority_fraction(decided),
+        collapsed=metrics.is_collapsed(decided) and not metrics.is_collapsed(levels),
+    )
+
+
+def _severity_metrics(observations: Observations, *, beta: float, seed: int) -> dict[str, RowMetric]:
+    levels, severity = observations.levels, observations.severity
+    if severity is None:
+        return {}
+    pairs = metrics.evaluation_pairs(levels, seed=seed)
+
+    def pair_weights(rows: Rows) -> NDArray[np.int64]:
+        # a resample holds a pair as often as it holds both its rows
+        times = np.bincount(rows, minlength=len(levels))
+        return times[pairs[:, 0]] * times[pairs[:, 1]]
+
+    return {
+        "spearman": lambda rows: metrics.spearman(levels[rows], severity[rows]),
+        "kendall_tau": lambda rows: metrics.kendall_tau(levels[rows], severity[rows]),
+        "c_index": lambda rows: metrics.c_index(levels[rows], severity[rows]),
+        "auroc_healthy": lambda rows: metrics.auroc_healthy(levels[rows], severity[rows]),
+        "pair_accuracy": lambda rows: metrics.pair_accuracy(severity, pairs, weights=pair_weights(rows)),
+        "pair_brier": lambda rows: metrics.pair_brier(severity, pairs, beta=beta, weights=pair_weights(rows)),
+    }
+
+
+def _class_metrics(observations: Observations, *, decoding: Decoding) -> dict[str, RowMetric]:
+    levels, probabilities, k = observations.levels, observations.probabilities, observations.num_classes
+    if probabilities is None:
+        return {}
+    decided = decide(probabilities, decoding=decoding)
+    expected = metrics.expected_class(probabilities)
+    return {
+        "macro_f1": lambda rows: metrics.macro_f1(levels[rows], decided[rows], num_classes=k),
+        "recall": lambda rows: metrics.recall(levels[rows], decided[rows], num_classes=k),
+        "maee": lambda rows: metrics.maee(levels[rows], decided[rows]),
+        "mae": lambda rows: metrics.mae(levels[rows], decided[rows]),
+        "kappa": lambda rows: metrics.quadratic_kappa(levels[rows], decided[rows], num_classes=k),
+        "balanced_accuracy": lambda rows: metrics.balanced_accuracy(levels[rows], decided[rows], num_classes=k),
+        "accuracy": lambda rows: metrics.accuracy(levels[rows], decided[rows]),
+        "ece": lambda rows: metrics.ece(levels[rows], probabilities[rows]),
+        "kendall_tau_class": lambda rows: metrics.kendall_tau(levels[rows], expected[rows]),
+    }
+
+
+def _mask_metrics(observations: Observations) -> dict[str, RowMetric]:
+    counts = observations.mask_counts
+    if counts is None:
+        return {}
+    return {
+        "iou": lambda rows: metrics.iou(counts[rows]),
+        "dice": lambda rows: metrics.dice(counts[rows]),
+        "pooled_iou": lambda rows: metrics.pooled_iou(counts[rows]),
+        "pooled_dice": lambda rows: metrics.pooled_dice(counts[rows]),
+    }
+
+
+def _check_shape(name: str, values: NDArray[np.generic] | None, shape: tuple[int, ...]) -> None:
+    if values is None:
+        return
+    if values.shape != shape:
+        raise ValueError(f"expected {name} of shape {shape}, found {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"expected finite {name}, found NaN or infinity; leave those rows out")
+
+
+def _check_sums(probabilities: NDArray[np.floating] | None) -> None:
+    if probabilities is None or not probabilities.size:
+        return
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
+        raise ValueError("expected probabilities of 0 to 1 whose rows sum to 1, found otherwise; apply softmax first")

@@ -1,0 +1,62 @@
+"""Every metric of SemiSe in NumPy: an undefined figure is None, never NaN; definitions are frozen."""
+
+from semise_sdk.metrics.classification import (
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    ece,
+    expected_class,
+    is_collapsed,
+    least_maee_class,
+    macro_f1,
+    mae,
+    maee,
+    majority_fraction,
+    quadratic_kappa,
+    recall,
+)
+from semise_sdk.metrics.intervals import Estimate, Groups, Interval, RowMetric, bootstrap_interval, estimate
+from semise_sdk.metrics.ranking import (
+    auroc_healthy,
+    c_index,
+    evaluation_pairs,
+    kendall_tau,
+    pair_accuracy,
+    pair_brier,
+    spearman,
+)
+from semise_sdk.metrics.segmentation import dice, iou, mask_counts, pooled_dice, pooled_iou
+
+__all__ = [
+    "Estimate",
+    "Groups",
+    "Interval",
+    "RowMetric",
+    "accuracy",
+    "auroc_healthy",
+    "balanced_accuracy",
+    "bootstrap_interval",
+    "c_index",
+    "confusion_matrix",
+    "dice",
+    "ece",
+    "estimate",
+    "evaluation_pairs",
+    "expected_class",
+    "iou",
+    "is_collapsed",
+    "kendall_tau",
+    "least_maee_class",
+    "macro_f1",
+    "mae",
+    "maee",
+    "majority_fraction",
+    "mask_counts",
+    "pair_accuracy",
+    "pair_brier",
+    "pooled_dice",
+    "pooled_iou",
+    "quadratic_kappa",
+    "recall",
+    "spearman",
+]

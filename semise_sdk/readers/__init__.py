@@ -1,0 +1,125 @@
+"""Reads images from files, bytes and arrays; what a file is, its content decides, never its name."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semise_sdk.errors import ImageReadError
+from semise_sdk.readers.array import read_array
+from semise_sdk.readers.raster import is_raster, read_raster
+from semise_sdk.readers.scan import FoundImage, find_images
+from semise_sdk.record import ImageRecord
+
+__all__ = ["FoundImage", "find_images", "read_image"]
+
+MAX_FILE_BYTES = 1 << 30
+"""Largest file read: 100 million pixels of 16-bit RGBA, uncompressed, take 0.8 GB."""
+
+_HEAD_BYTES = 132
+_Reader = Callable[[bytes, str, int], ImageRecord]
+
+
+def read_image(
+    source: str | os.PathLike[str] | bytes | NDArray[np.generic], *, max_pixels: int = 100_000_000
+) -> ImageRecord:
+    """Returns one image, decoded and upright, at its stored depth.
+
+    A file, its bytes and the array of its pixels give the same record but for ``source``, ``format`` and notes on
+    the container. Of a file with several frames the first is read. Safe to call from many threads.
+
+    Args:
+        source: Path of a PNG, JPEG, TIFF, BMP or WebP file, its bytes, or an array ``[H, W]``, ``[H, W, 1]``,
+            ``[H, W, 2]`` (grey and alpha), ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha) of bool, uint8, uint16,
+            int32 or float32; alpha only with uint8 and uint16.
+        max_pixels: Refuses larger images before their pixels are decoded. Pillow's own limit of 178,956,970 pixels
+            holds as well.
+
+    Raises:
+        ImageReadError: Whatever is wrong with the image, with one of the codes ``not_found``, ``not_a_file``,
+            ``not_readable``, ``file_too_large``, ``empty_file``, ``not_an_image``, ``unsupported_format``,
+            ``unsupported_array``, ``too_many_pixels``, ``truncated``, ``damaged`` and ``out_of_memory``.
+        TypeError: ``source`` is none of the types above.
+    """
+    label = _label(source)
+    name = repr(Path(label).name)  # printable whatever the file is called
+    try:
+        return _read(source, label, max_pixels)
+    except ImageReadError as error:
+        raise ImageReadError(error.code, f"{name}: {error}") from error
+    except MemoryError as error:
+        raise ImageReadError(
+            "out_of_memory", f"{name}: expected to hold the image in memory, found too little"
+        ) from error
+
+
+def _read(source: str | os.PathLike[str] | bytes | NDArray[np.generic], label: str, max_pixels: int) -> ImageRecord:
+    if isinstance(source, np.ndarray):
+        return read_array(source, label, max_pixels)
+    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(source)
+    return _reader_for(data)(data, label, max_pixels)
+
+
+def _label(source: str | os.PathLike[str] | bytes | NDArray[np.generic]) -> str:
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    return "<bytes>" if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
+
+
+def _read_file(source: str | os.PathLike[str]) -> bytes:
+    path = Path(source)
+    try:
+        _refuse_what_is_no_file(path.stat())
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+            _reader_for(head)
+            return head + stream.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageReadError("not_found", "expected an image file, found nothing by that name") from error
+    except OSError as error:
+        problem = error.strerror or "an input error"
+        raise ImageReadError("not_readable", f"expected a readable file, found {problem.lower()!r}") from error
+    except ValueError as error:
+        raise ImageReadError("not_found", "expected a file name, found one with a null character") from error
+
+
+def _refuse_what_is_no_file(status: os.stat_result) -> None:
+    # Opening a FIFO waits for a writer, and reading a device may never end: only a regular file is opened at all.
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageReadError("not_a_file", "expected an image file, found a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageReadError("not_a_file", "expected an image file, found a pipe, socket or device")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ImageReadError(
+            "file_too_large",
+            f"expected at most {MAX_FILE_BYTES:,} bytes, found {status.st_size:,}; save a smaller copy",
+        )
+
+
+def _reader_for(data: bytes) -> _Reader:
+    if not data:
+        raise ImageReadError("empty_file", "expected an image, found no data at all")
+    for accepts, reader in _READERS:
+        if accepts(data):
+            return reader
+    raise ImageReadError("not_an_image", "expected a PNG, JPEG, TIFF, BMP or WebP image, found none of them")
+
+
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def _refuse_dicom(_data: bytes, _source: str, _max_pixels: int) -> ImageRecord:
+    raise ImageReadError(
+        "unsupported_format", "DICOM is not supported by this version yet; convert the image to PNG or TIFF first"
+    )
+
+
+# DICOM first: its free 128-byte preamble may hold a TIFF header.
+_READERS: tuple[tuple[Callable[[bytes], bool], _Reader], ...] = (
+    (_is_dicom, _refuse_dicom),
+    (is_raster, read_raster),
+)

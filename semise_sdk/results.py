@@ -1,0 +1,100 @@
+"""The answers of the runtime: frozen, typed, one per input whatever happened to it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Status = Literal["ok", "error"]
+
+INTENDED_USE = "Research use only. Not for diagnostic use."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Severity:
+    """One image's severity: the cosine distance to the healthy reference, 0 to 2; None when ``status`` is error."""
+
+    file: str
+    severity: float | None = None
+    grade: str | None = None
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedImage:
+    """One row of a ranking; rank 1 is the most severe, None when ``status`` is error."""
+
+    rank: int | None
+    file: str
+    severity: float | None
+    grade: str | None
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Images from most to least severe, failed ones last.
+
+    Args:
+        rows: The ranked images.
+        reference: What the severity was measured from: a file, a folder or ``bundle``.
+        backend: Backend and device that ran, such as ``onnxruntime:CPUExecutionProvider``.
+    """
+
+    rows: tuple[RankedImage, ...]
+    reference: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """One image's grade: ``probabilities`` in the order of the model's labels, summing to 1."""
+
+    file: str
+    label: str | None = None
+    probabilities: tuple[float, ...] = ()
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segmentation:
+    """One image's mask, ``uint8 [H, W]`` of 0 and 255 at the source's upright size, and its share of the area."""
+
+    file: str
+    mask: NDArray[np.uint8] | None = None
+    area_fraction: float | None = None
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Embedding:
+    """One image's pooled encoder feature, ``float32 [F]``."""
+
+    file: str
+    embedding: NDArray[np.float32] | None = None
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """Everything the model says of one image, from one pass.
+
+    ``severity_map`` is the cosine distance to the reference at each place, ``float32 [H, W]`` of 0 to 2 at the
+    source's upright size: an aid to explanation, not a localisation.
+    """
+
+    file: str
+    severity: float | None = None
+    grade: str | None = None
+    probabilities: tuple[float, ...] = ()
+    mask: NDArray[np.uint8] | None = None
+    area_fraction: float | None = None
+    severity_map: NDArray[np.float32] | None = None
+    status: Status = "ok"
+    reason: str = ""

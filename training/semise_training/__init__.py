@@ -1,0 +1,1 @@
+"""Training of SemiSe encoders, classifiers and U-Nets; writes run folders that evaluation and export read."""

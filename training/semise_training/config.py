@@ -1,0 +1,268 @@
+"""The training configuration: strict, resolved before anything runs, and written beside the run."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from semise_sdk.errors import ConfigError
+from semise_sdk.spec import Colour, Fit, InputSpec, Interpolation, ReferenceMode
+from semise_training.augment import AugmentConfig
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: an unknown key is an error, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Which images, and how they are split.
+
+    ``folds`` above 0 turns ``fractions`` into cross-validation: ``fold`` is the test part.
+    """
+
+    manifest: Path
+    columns: dict[str, str] = {}
+    fractions: dict[Literal["train", "val", "test", "calibration"], Fraction] = {"train": 0.7, "val": 0.15, "test": 0.15}
+    folds: Count = 0
+    fold: Count = 0
+
+
+class InputConfig(Section):
+    """The canvas that the network sees; becomes the bundle's InputSpec."""
+
+    size: Annotated[int, Field(ge=32, le=2048)] = 224
+    fit: Fit = "letterbox"
+    interpolation: Interpolation = "bilinear"
+    intensity: str = "full_range"
+    colour: Colour = "rgb"
+
+    def spec(self) -> InputSpec:
+        """Returns the InputSpec of a square canvas."""
+        return InputSpec(
+            height=self.size,
+            width=self.size,
+            fit=self.fit,
+            interpolation=self.interpolation,
+            intensity=self.intensity,
+            colour=self.colour,
+        )
+
+
+class EncoderConfig(Section):
+    """f: any timm encoder with 2-D feature maps.
+
+    ``init`` is ``pretrained`` (timm downloads its ImageNet weights), ``file`` (``weights``, safetensors) or ``scratch``.
+    """
+
+    name: str = "resnet50.tv_in1k"
+    init: Literal["pretrained", "file", "scratch"] = "pretrained"
+    weights: Path | None = None
+
+    @model_validator(mode="after")
+    def _weights_belong_to_file(self) -> "EncoderConfig":
+        if (self.init == "file") != (self.weights is not None):
+            raise ValueError("expected encoder.weights exactly when encoder.init is 'file'")
+        return self
+
+
+class HeadsConfig(Section):
+    """g and h (method: section 2), and what a reference contributes."""
+
+    vector_dim: Annotated[int, Field(ge=2)] = 256
+    residual: bool = True
+    reference_head: Literal["severity", "projection"] = "severity"
+    separate_ntxent_head: bool = False
+    reference_mode: ReferenceMode = "mean"
+
+
+class OptimizerConfig(Section):
+    """One optimiser; ``head_lr`` is the rate of g and h."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    lr: Positive = 5e-4
+    head_lr: Positive = 5e-4
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: Fraction = 0.05
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Phase1Config(Section):
+    """Phase 1, eq. 1: healthy against anomalous (``binary``) or every grade apart (``classes``)."""
+
+    epochs: Count = 6
+    pairs: Literal["binary", "classes"] = "binary"
+    pairing: Literal["inbatch", "sampled"] = "inbatch"
+    pairs_per_epoch: Annotated[int, Field(ge=1)] = 100_000
+    batch_size: Annotated[int, Field(ge=4)] = 48
+    margin: Positive = 1.0
+
+
+class NTXentConfig(Section):
+    """Eq. 2 and its readings."""
+
+    temperature: Positive = 0.2
+    norm: Literal["simclr", "paper"] = "simclr"
+    views: Literal["original_aug", "two_aug"] = "two_aug"
+    scope: Literal["anomalous", "all", "all+unlabeled"] = "all+unlabeled"
+    mask: Literal["none", "image", "group"] = "image"
+
+
+class PreferenceConfig(Section):
+    """Eq. 3 and its readings."""
+
+    beta: Positive = 5.0
+    ties: Literal["drop", "half"] = "drop"
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    reference: Literal["random", "mean"] = "mean"
+    detach_reference: bool = True
+
+
+class Phase2Config(Section):
+    """Phase 2: alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1 kept on."""
+
+    epochs: Count = 10
+    alpha: Fraction = 0.1
+    pairing: Literal["inbatch", "sampled"] = "inbatch"
+    pairs_per_epoch: Annotated[int, Field(ge=1)] = 100_000
+    batch_size: Annotated[int, Field(ge=4)] = 48
+    balance: Literal["none", "chance"] = "none"
+    class_pair_weight: Annotated[float, Field(ge=0)] = 1.0
+    class_pairs: Literal["binary", "classes"] = "classes"
+    class_pair_margin: Positive = 1.0
+    class_pair_margin_per_level: Annotated[float, Field(ge=0)] = 0.0
+    ntxent: NTXentConfig = NTXentConfig()
+    preference: PreferenceConfig = PreferenceConfig()
+
+
+class ClassifierConfig(Section):
+    """The grade classifier on cached frozen features; the epoch is chosen by validation macro-F1."""
+
+    epochs: Count = 60
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    hidden: tuple[int, int] = (256, 128)
+    class_weighted: bool = True
+    augmented_views: Count = 4
+
+
+class UnetConfig(Section):
+    """The U-Net decoder on the frozen pyramid; the epoch is chosen by validation Dice. 0 epochs: no U-Net."""
+
+    epochs: Count = 12
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    lr: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    decoder_channels: tuple[int, ...] = (128, 64, 32, 24, 16)
+
+
+class RuntimeConfig(Section):
+    """Where and how it runs; ``auto`` is resolved once and recorded."""
+
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Count = 0
+
+
+class TrainConfig(Section):
+    """Everything a run depends on."""
+
+    name: str = "semise"
+    method: str = "semise"
+    seed: int = 0
+    data: DataConfig
+    input: InputConfig = InputConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    heads: HeadsConfig = HeadsConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    phase1: Phase1Config = Phase1Config()
+    phase2: Phase2Config = Phase2Config()
+    classifier: ClassifierConfig = ClassifierConfig()
+    unet: UnetConfig = UnetConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+PRESETS = ("recommended", "faithful")
+
+
+def build_config(preset: str, overrides: Mapping[str, object]) -> TrainConfig:
+    """Returns the preset with ``overrides`` (nested as the configuration) on top.
+
+    Raises:
+        ConfigError: unknown preset, or wrong keys and values, all of them in one message.
+    """
+    return parse_config(merge(load_preset(preset), overrides))
+
+
+def load_preset(name: str) -> dict[str, object]:
+    """Returns the preset's raw mapping."""
+    if name not in PRESETS:
+        raise ConfigError(f"expected a preset of {', '.join(PRESETS)}, found {name!r}")
+    text = (resources.files("semise_training") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+    data: dict[str, object] = yaml.safe_load(text)
+    return data
+
+
+def parse_config(data: Mapping[str, object]) -> TrainConfig:
+    """Returns the validated configuration; raises ConfigError with every problem at once."""
+    try:
+        return TrainConfig.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise ConfigError("the configuration is wrong: " + "; ".join(problems)) from error
+
+
+def merge(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
+    """Returns ``base`` with ``overrides`` on top, section by section."""
+    merged: dict[str, object] = copy.deepcopy(dict(base))
+    for key, value in overrides.items():
+        below = merged.get(key)
+        both_sections = isinstance(value, Mapping) and isinstance(below, Mapping) and key not in ("columns", "fractions")
+        merged[key] = merge(below, value) if both_sections else value  # type: ignore[arg-type]  # checked above
+    return merged
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, object]:
+    """Returns nested overrides from ``section.key=value`` texts; values are YAML.
+
+    Example:
+        >>> parse_assignments(["phase2.alpha=0.5"])
+        {'phase2': {'alpha': 0.5}}
+    """
+    overrides: dict[str, object] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"expected --set section.key=value, found {text!r}")
+        nested: object = yaml.safe_load(value)
+        for part in reversed(name.strip().split(".")):
+            nested = {part: nested}
+        overrides = merge(overrides, nested)  # type: ignore[arg-type]  # a mapping after at least one part
+    return overrides
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Returns the configuration of a run folder's config.yaml."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"could not read {path}: expected the config.yaml of a run folder") from error
+    return parse_config(data)
+
+
+def dump_config(config: TrainConfig) -> str:
+    """Returns the resolved configuration as YAML that :func:`read_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,143 @@
+"""Rows of a CSV or JSONL file with the line numbers that an editor shows."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from semise_sdk.errors import DataError
+
+_DELIMITERS = ",;\t"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one row of a file; ``row`` is its 1-based line number.
+
+    Example:
+        >>> str(Problem(3, "no image"))
+        'row 3: no image'
+    """
+
+    row: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its line number and its cells by header, as stripped text."""
+
+    line: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The readable rows of a file, its headers in order, and what was wrong with the other rows."""
+
+    headers: tuple[str, ...]
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_table(path: Path) -> Table:
+    """Returns the rows of a CSV file (comma, semicolon or tab) or of a JSONL file, told apart by content.
+
+    Empty lines are left out, a byte-order mark is tolerated, and a row that does not fit becomes a problem.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8 text, or has no usable header.
+    """
+    text = _read_text(path)
+    start = text.lstrip()[:1]
+    if not start:
+        raise DataError(f"expected a header line and one line per image, found an empty file: {path}")
+    if start == "[":
+        raise DataError(f"expected CSV, or JSONL with one object a line, found a JSON array: {path}")
+    return _read_jsonl(text) if start == "{" else _read_csv(path, text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"could not read the manifest {path}: {error.strerror}; check the path") from error
+    if data.startswith(b"PK\x03\x04"):
+        raise DataError(f"expected a CSV or JSONL file, found a spreadsheet or zip file: save {path} as CSV (UTF-8)")
+    if data.startswith(_UTF16) or b"\0" in data:
+        raise DataError(f"expected UTF-8 text, found NUL bytes or UTF-16: save {path} as CSV (UTF-8)")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"expected UTF-8 text, found another encoding in row {line}: save {path} as UTF-8") from error
+
+
+def _read_csv(path: Path, text: str) -> Table:
+    lines = _csv_lines(path, text)
+    _, headers = next(lines)
+    repeated = sorted({name for name in headers if name and headers.count(name) > 1})
+    if repeated:
+        raise DataError(f"expected every column once in the header of {path}, found {', '.join(repeated)} repeated")
+    rows, problems = [], []
+    for line, cells in lines:
+        if len(cells) > len(headers):
+            message = (
+                f"expected {len(headers)} cells as in the header, found {len(cells)}; quote cells that hold commas"
+            )
+            problems.append(Problem(line, message))
+        else:
+            rows.append(Row(line, dict(zip(headers, cells, strict=False))))
+    return Table(tuple(headers), tuple(rows), tuple(problems))
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields each non-empty record, stripped, with the number of the line it starts on."""
+    first_line = text.lstrip().splitlines()[0]
+    delimiter = max(_DELIMITERS, key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"expected well-formed CSV, found a broken record in row {line} of {path}: {error}"
+            ) from error
+        if any(cells):
+            yield line, cells
+
+
+def _read_jsonl(text: str) -> Table:
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, source in enumerate(io.StringIO(text, newline=""), start=1):
+        if not source.strip():
+            continue
+        try:
+            rows.append(Row(line, _json_cells(source)))
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(line, f"expected one JSON object, found a line that is none ({error})"))
+    headers = dict.fromkeys(name for row in rows for name in row.cells)
+    return Table(tuple(headers), tuple(rows), tuple(problems))
+
+
+def _json_cells(source: str) -> dict[str, str]:
+    data = json.loads(source)
+    if not isinstance(data, dict):
+        raise ValueError(f"it is a {type(data).__name__}")
+    return {name: _json_cell(value) for name, value in data.items()}
+
+
+def _json_cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value)

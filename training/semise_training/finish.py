@@ -1,0 +1,48 @@
+"""What a finished run leaves for evaluation and export: weights, references and the model's description."""
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+
+from semise_sdk.references import ReferenceBank
+from semise_sdk.spec import ModelInfo
+from semise_training.config import TrainConfig
+from semise_training.embedding import embed
+from semise_training.run_folder import RunFolder, write_bytes, write_text
+from semise_training.stages.upstream import Upstream
+
+
+def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream) -> None:
+    """Writes ``checkpoint/model.safetensors``, ``references.safetensors``, ``calibration.json`` and ``model.json``.
+
+    ``model.json`` comes last: where it stands, the run is finished.
+    """
+    network = upstream.model.network.float()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(run.checkpoint / "model.safetensors", save(tensors))
+    bank = ReferenceBank(upstream.healthy_vectors(full_precision=True), config.heads.reference_mode)
+    _save_bank(bank, run.checkpoint / "references.safetensors")
+    write_text(run.checkpoint / "calibration.json", json.dumps(_calibration(upstream, bank), indent=2))
+    model = ModelInfo(
+        name=config.name,
+        spec=config.input.spec(),
+        labels=upstream.dataset.labels,
+        network=network.config,
+        reference_mode=config.heads.reference_mode,
+    )
+    write_text(run.checkpoint / "model.json", json.dumps(model.to_json(), indent=2))
+
+
+def _save_bank(bank: ReferenceBank, path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    bank.save(temporary)
+    temporary.replace(path)
+
+
+def _calibration(upstream: Upstream, bank: ReferenceBank) -> dict[str, object]:
+    """Returns the severities of held-out healthy images: training's own lie too near to the reference to compare with."""
+    indices = upstream.dataset.healthy("val")
+    vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute.full_precision())
+    severities = sorted(float(value) for value in bank.severity(vectors.severity))
+    return {"schema": 1, "source": "healthy validation images", "n": len(severities), "healthy_severity": severities}

@@ -1,0 +1,74 @@
+"""The network under training: the deployed network and the head that only NT-Xent sees."""
+
+import torch
+from torch import Tensor, nn
+
+from semise_sdk.models.encoder import TimmBody, create_body, feature_dim, input_scaling, load_body_weights
+from semise_sdk.models.heads import SeverityHead
+from semise_sdk.models.network import SemiSeNetwork
+from semise_sdk.spec import NetworkConfig
+from semise_training.config import TrainConfig
+from semise_training.seeds import derived_seed
+
+
+class TrainingModel(nn.Module):
+    """What is trained: ``network`` is deployed, ``ntxent_head`` serves NT-Xent where it has a head of its own."""
+
+    def __init__(self, network: SemiSeNetwork, ntxent_head: nn.Module | None) -> None:
+        super().__init__()
+        self.network = network
+        self.ntxent_head = ntxent_head
+
+    def project(self, planes: Tensor) -> Tensor:
+        """Returns g(f(x)), ``[N, D]``, of float planes ``[N, 3, H, W]`` in 0 to 255."""
+        projected: Tensor = self.network.projection(self.network.encoder.features(planes).embedding)
+        return projected
+
+    def contrast(self, projected: Tensor) -> Tensor:
+        """Returns the vectors that NT-Xent compares: h's, or those of its own head."""
+        head = self.network.severity if self.ntxent_head is None else self.ntxent_head
+        vectors: Tensor = head(projected)
+        return vectors
+
+
+def build_model(config: TrainConfig, *, classes: int, identity: bool) -> TrainingModel:
+    """Returns the model at its start: encoder weights as ``config.encoder`` says, heads from the run's seed.
+
+    ``identity`` leaves g and h out: the score is the distance of f's own features (the ``imagenet`` method).
+
+    Raises:
+        ConfigError: unknown encoder, or weights that are not its.
+    """
+    torch.manual_seed(derived_seed(config.seed, "model"))
+    body = initial_body(config)
+    network = SemiSeNetwork(network_config(config, body, classes=classes, identity=identity), body)
+    separate = config.heads.separate_ntxent_head and not identity
+    ntxent_head = SeverityHead(config.heads.vector_dim, residual=config.heads.residual) if separate else None
+    return TrainingModel(network, ntxent_head).to(memory_format=torch.channels_last)
+
+
+def initial_body(config: TrainConfig) -> TimmBody:
+    """Returns the encoder with the weights that training starts from."""
+    body = create_body(config.encoder.name, pretrained=config.encoder.init == "pretrained")
+    if config.encoder.weights is not None:
+        load_body_weights(body, config.encoder.weights)
+    return body
+
+
+def network_config(config: TrainConfig, body: TimmBody, *, classes: int, identity: bool) -> NetworkConfig:
+    """Returns the architecture that ``config`` asks for."""
+    mean, std = input_scaling(body)
+    width = feature_dim(body)
+    return NetworkConfig(
+        encoder=config.encoder.name,
+        feature_dim=width,
+        vector_dim=width if identity else config.heads.vector_dim,
+        projection="identity" if identity else "heads",
+        residual_head=config.heads.residual,
+        reference_head="severity" if identity else config.heads.reference_head,
+        mean=mean,
+        std=std,
+        classes=classes,
+        classifier_hidden=config.classifier.hidden,
+        decoder_channels=config.unet.decoder_channels if config.unet.epochs else (),
+    )

@@ -1,0 +1,116 @@
+"""The grade classifier on cached features of the frozen encoder."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semise_sdk.metrics import macro_f1, maee
+from semise_training.config import ClassifierConfig
+from semise_training.embedding import embed
+from semise_training.model import TrainingModel
+from semise_training.monitors import majority_fraction
+from semise_training.seeds import derived_seed
+from semise_training.stages.upstream import Upstream
+
+
+class ClassifierStage:
+    """Class-weighted cross-entropy on f's frozen features; weights come from the training labels only."""
+
+    name = "classifier"
+    selection: str | None = "macro_f1"
+
+    def __init__(self, upstream: Upstream, config: ClassifierConfig) -> None:
+        self.config = config
+        self.epochs = config.epochs
+        self.seed = upstream.seed
+        self.model = upstream.model
+        self.trained: nn.Module = upstream.model.network.classifier
+        self.optimizer = single_group_adamw(self.trained, lr=config.lr, weight_decay=config.weight_decay)
+        self.classes = upstream.dataset.classes
+        self.device = upstream.compute.device
+        train, val = upstream.dataset.parts["train"], upstream.dataset.parts["val"]
+        self.features = self._training_features(upstream, train)
+        self.levels = upstream.levels(train)
+        self.val_features = self._clean_features(upstream, val)
+        self.val_levels = upstream.dataset.levels[val]
+        self.class_weights = self._class_weights()
+
+    def _clean_features(self, upstream: Upstream, indices: NDArray[np.int64]) -> Tensor:
+        vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute)
+        return torch.from_numpy(vectors.embedding).to(self.device)
+
+    def _training_features(self, upstream: Upstream, train: NDArray[np.int64]) -> Tensor:
+        """Returns ``[views, n, F]``: the features of the images as they are, then of augmented views."""
+        views = [self._clean_features(upstream, train)]
+        for view in range(self.config.augmented_views):
+            seed = derived_seed(self.seed, "classifier view", view)
+            views.append(augmented_features(upstream, train, seed=seed))
+        return torch.stack(views)
+
+    def _class_weights(self) -> Tensor | None:
+        if not self.config.class_weighted:
+            return None
+        counts = torch.bincount(self.levels, minlength=self.classes).float()
+        return counts.sum() / (self.classes * counts.clamp(min=1))
+
+    def steps_per_epoch(self) -> int:
+        """Returns the number of batches of an epoch."""
+        return math.ceil(len(self.levels) / self.config.batch_size)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets the classifier's training mode; the rest stays frozen in eval mode."""
+        self.model.eval()
+        self.trained.train()
+
+    def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """Yields ``[B, 2]``: the row of an image and which of its cached views."""
+        random = np.random.default_rng(derived_seed(self.seed, self.name, epoch, "order"))
+        rows = random.permutation(len(self.levels))
+        views = random.integers(len(self.features), size=len(rows))
+        pairs = np.stack([rows, views], axis=1)
+        for start in range(0, len(rows), self.config.batch_size):
+            yield pairs[start : start + self.config.batch_size]
+
+    def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
+        """Returns the cross-entropy of a batch."""
+        rows, views = torch.from_numpy(batch.T.copy()).to(self.device)
+        logits = self.trained(self.features[views, rows])
+        return {"cross_entropy": nn.functional.cross_entropy(logits.float(), self.levels[rows], self.class_weights)}
+
+    def end_epoch(self, epoch: int) -> dict[str, object]:
+        """Returns macro-F1, MAEE and the majority fraction on validation data."""
+        self.trained.eval()
+        with torch.inference_mode():
+            predicted = self.trained(self.val_features).argmax(dim=1).cpu().numpy()
+        return {
+            "macro_f1": macro_f1(self.val_levels, predicted, num_classes=self.classes),
+            "maee": maee(self.val_levels, predicted),
+            "majority_fraction": majority_fraction(predicted),
+        }
+
+
+def augmented_features(upstream: Upstream, indices: NDArray[np.int64], *, seed: int, batch: int = 32) -> Tensor:
+    """Returns the frozen encoder's features ``[n, F]`` of augmented views of the images at ``indices``."""
+    network = upstream.model.network.eval()
+    features = []
+    for start in range(0, len(indices), batch):
+        planes = upstream.augmented(indices[start : start + batch], seed=derived_seed(seed, start))
+        with torch.inference_mode(), upstream.compute.autocast():
+            features.append(network.encoder.features(planes).embedding.float())
+    return torch.cat(features)
+
+
+def single_group_adamw(module: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Returns AdamW over a module, with the base rate that the schedule scales."""
+    group = {"params": list(module.parameters()), "lr": lr, "base_lr": lr}
+    return torch.optim.AdamW([group], weight_decay=weight_decay)
+
+
+def frozen_model(model: TrainingModel) -> None:
+    """Switches gradients off for everything but the classifier and the U-Net decoder."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(("network.classifier.", "network.unet.")))

@@ -1,0 +1,77 @@
+"""Phase 1: the encoder learns to tell healthy from anomalous (eq. 1)."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semise_training.config import OptimizerConfig, Phase1Config
+from semise_training.losses import class_pair_loss, pair_margin_loss
+from semise_training.pairing import balanced_batches, sampled_pairs
+from semise_training.seeds import derived_seed
+from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
+
+
+class Phase1:
+    """Pair margin loss between g(f(x)) of two images, similar when of the same kind."""
+
+    name = "phase1"
+    selection: str | None = None
+
+    def __init__(self, upstream: Upstream, config: Phase1Config, optimizer: OptimizerConfig) -> None:
+        self.upstream = upstream
+        self.config = config
+        self.epochs = config.epochs
+        self.model = upstream.model
+        self.optimizer = build_optimizer(upstream.model, optimizer)
+        self.train = upstream.dataset.parts["train"]
+
+    def _kinds(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        levels = self.upstream.dataset.levels[indices]
+        return levels if self.config.pairs == "classes" else (levels > 0).astype(np.int64)
+
+    @property
+    def trained(self) -> nn.Module:
+        """Encoder, g and h."""
+        return self.model
+
+    def steps_per_epoch(self) -> int:
+        """Returns the number of batches of an epoch."""
+        if self.config.pairing == "sampled":
+            return max(1, self.config.pairs_per_epoch // self.config.batch_size)
+        return math.ceil(len(self.train) / self.config.batch_size)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets the training mode."""
+        self.model.train()
+
+    def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """Yields ``[B]`` class-balanced images, or ``[P, 2]`` sampled pairs."""
+        seed = derived_seed(self.upstream.seed, self.name)
+        if self.config.pairing == "inbatch":
+            kinds = self._kinds(self.train)
+            for rows in balanced_batches(kinds, batch_size=self.config.batch_size, seed=seed, epoch=epoch):
+                yield self.train[rows]
+            return
+        count = self.steps_per_epoch() * self.config.batch_size
+        levels = self.upstream.dataset.levels[self.train]
+        pairs = sampled_pairs(levels, count=count, kind=self.config.pairs, seed=derived_seed(seed, epoch))
+        yield from batched(self.train[pairs], self.config.batch_size)
+
+    def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
+        """Returns the pair margin loss of a batch."""
+        flat = batch.T.reshape(-1)
+        projected = self.model.project(self.upstream.augmented(flat, seed=seed))
+        kinds = torch.from_numpy(self._kinds(flat)).to(projected.device)
+        if batch.ndim == 1:
+            return {"pairs": class_pair_loss(projected, kinds, margin=self.config.margin)}
+        first, second = projected.chunk(2)
+        kinds_first, kinds_second = kinds.chunk(2)
+        return {"pairs": pair_margin_loss(first, second, kinds_first == kinds_second, margin=self.config.margin)}
+
+    def end_epoch(self, epoch: int) -> dict[str, object]:
+        """Returns the validation monitors."""
+        return validation_monitors(self.upstream, stage=self.name)

@@ -1,0 +1,221 @@
+"""Phase 2: NT-Xent on two views (eq. 2) beside the preference loss (eq. 3), with a class-pair term that may stay on."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semise_sdk.references import mean_direction
+from semise_training.config import OptimizerConfig, Phase2Config
+from semise_training.losses import (
+    CHANCE_PREFERENCE,
+    chance_ntxent,
+    class_pair_loss,
+    cosine_distance,
+    inbatch_preference_loss,
+    ntxent_loss,
+    preference_loss,
+)
+from semise_training.monitors import gradient_norms
+from semise_training.pairing import balanced_batches, sampled_pairs, unlabeled_batches
+from semise_training.seeds import derived_seed
+from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """g's outputs of one batch: the labeled images, both views of NT-Xent's images, and the references."""
+
+    labeled: Tensor
+    first_view: Tensor
+    second_view: Tensor
+    references: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Contrasted:
+    """The images of a step's first view, and the ``places`` among them whose second view NT-Xent takes."""
+
+    first: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    @property
+    def second(self) -> NDArray[np.int64]:
+        """The images of the second view."""
+        return self.first[self.places]
+
+
+class Phase2:
+    """alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1."""
+
+    name = "phase2"
+    selection: str | None = None
+
+    def __init__(self, upstream: Upstream, config: Phase2Config, optimizer: OptimizerConfig) -> None:
+        self.upstream = upstream
+        self.config = config
+        self.epochs = config.epochs
+        self.model = upstream.model
+        self.optimizer = build_optimizer(upstream.model, optimizer)
+        self.train = upstream.dataset.parts["train"]
+        self.reference: Tensor | None = None
+        self.unlabeled: Iterator[NDArray[np.int64]] = iter(())
+        self.gradient_norms: dict[str, float] = {}
+
+    @property
+    def trained(self) -> nn.Module:
+        """Encoder, g and h."""
+        return self.model
+
+    def steps_per_epoch(self) -> int:
+        """Returns the number of batches of an epoch."""
+        if self.config.pairing == "sampled":
+            return max(1, self.config.pairs_per_epoch // self.config.batch_size)
+        return math.ceil(len(self.train) / self.config.batch_size)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Measures the mean healthy direction in eval mode, then sets the training mode."""
+        if self.config.preference.reference == "mean":
+            direction = mean_direction(self.upstream.healthy_vectors())
+            self.reference = torch.from_numpy(direction).float().to(self.upstream.compute.device)
+        self.unlabeled = self._unlabeled_batches(epoch)
+        self.gradient_norms = {}
+        self.model.train()
+
+    def _unlabeled_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        indices = self.upstream.dataset.unlabeled
+        if not len(indices) or self.config.alpha == 0 or self.config.ntxent.scope != "all+unlabeled":
+            return
+        for rows in unlabeled_batches(
+            len(indices),
+            batch_size=self.config.batch_size,
+            seed=derived_seed(self.upstream.seed, self.name, "unlabeled"),
+            epoch=epoch,
+            batches=self.steps_per_epoch(),
+        ):
+            yield indices[rows]
+
+    def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """Yields ``[B]`` class-balanced images, or ``[P, 2]`` sampled pairs."""
+        levels = self.upstream.dataset.levels[self.train]
+        seed = derived_seed(self.upstream.seed, self.name)
+        if self.config.pairing == "inbatch":
+            for rows in balanced_batches(levels, batch_size=self.config.batch_size, seed=seed, epoch=epoch):
+                yield self.train[rows]
+            return
+        count = self.steps_per_epoch() * self.config.batch_size
+        pairs = sampled_pairs(
+            levels, count=count, kind="preference", ties=self.config.preference.ties, seed=derived_seed(seed, epoch)
+        )
+        yield from batched(self.train[pairs], self.config.batch_size)
+
+    def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
+        """Returns the weighted terms of phase 2."""
+        labeled = batch.T.reshape(-1)
+        contrasted = self._contrasted(labeled)
+        projected = self._project(labeled, contrasted, pairs=len(batch), seed=seed)
+        terms: dict[str, Tensor] = {}
+        if len(contrasted.places) > 1:
+            terms["ntxent"] = self.config.alpha * self._ntxent(projected, contrasted)
+        if self.config.alpha < 1:
+            terms["preference"] = (1 - self.config.alpha) * self._preference(projected, labeled)
+        if self.config.class_pair_weight > 0:
+            terms["pairs"] = self.config.class_pair_weight * self._class_pairs(projected.labeled, labeled)
+        if not self.gradient_norms:
+            self.gradient_norms = gradient_norms(terms, list(self.model.network.projection.parameters()))
+        return terms
+
+    def _contrasted(self, labeled: NDArray[np.int64]) -> Contrasted:
+        """Returns the images of NT-Xent: the labeled ones in its scope, then the unlabeled ones."""
+        if self.config.alpha == 0:
+            return Contrasted(labeled, labeled[:0])
+        in_scope = np.ones(len(labeled), bool)
+        if self.config.ntxent.scope == "anomalous":
+            in_scope = self.upstream.dataset.levels[labeled] > 0
+        first = np.concatenate([labeled, next(self.unlabeled, labeled[:0])])
+        return Contrasted(first, np.concatenate([np.flatnonzero(in_scope), np.arange(len(labeled), len(first))]))
+
+    def _project(self, labeled: NDArray[np.int64], contrasted: Contrasted, *, pairs: int, seed: int) -> Projected:
+        """Returns g's outputs of every image of a step from one encoder pass."""
+        is_original = self.config.ntxent.views == "original_aug" and self.config.alpha > 0
+        first, second = contrasted.first, contrasted.second
+        references = self._reference_images(pairs, seed=seed)
+        planes = [self.upstream.original(first) if is_original else self.upstream.augmented(first, seed=seed)]
+        if len(second):
+            planes.append(self.upstream.augmented(second, seed=derived_seed(seed, "second view")))
+        if len(references):
+            planes.append(self.upstream.original(references))
+        projected = self.model.project(torch.cat(planes))
+        views, second_view, reference = torch.split(projected, [len(first), len(second), len(references)])
+        places = torch.from_numpy(contrasted.places).to(views.device)
+        return Projected(views[: len(labeled)], views[places], second_view, reference)
+
+    def _reference_images(self, pairs: int, *, seed: int) -> NDArray[np.int64]:
+        if self.config.preference.reference == "mean" or self.config.alpha == 1:
+            return self.train[:0]
+        healthy = self.upstream.dataset.healthy("train")
+        count = pairs if self.config.pairing == "sampled" else 1
+        return np.random.default_rng(derived_seed(seed, "reference")).choice(healthy, count)
+
+    def _ntxent(self, projected: Projected, contrasted: Contrasted) -> Tensor:
+        options = self.config.ntxent
+        loss = ntxent_loss(
+            self.model.contrast(projected.first_view),
+            self.model.contrast(projected.second_view),
+            temperature=options.temperature,
+            norm=options.norm,
+            ids=self._ids(contrasted.second),
+        )
+        return loss / chance_ntxent(len(contrasted.second), options.norm) if self.config.balance == "chance" else loss
+
+    def _ids(self, indices: NDArray[np.int64]) -> Tensor | None:
+        mask = self.config.ntxent.mask
+        if mask == "none":
+            return None
+        ids = indices if mask == "image" else self.upstream.dataset.groups[indices]
+        return torch.from_numpy(ids).to(self.upstream.compute.device)
+
+    def _preference(self, projected: Projected, labeled: NDArray[np.int64]) -> Tensor:
+        options = self.config.preference
+        vectors = self.model.network.severity(projected.labeled)
+        levels = self.upstream.levels(labeled)
+        reference = self._reference_vectors(projected)
+        if self.config.pairing == "inbatch":
+            distances = cosine_distance(vectors, reference.expand_as(vectors))
+            loss = inbatch_preference_loss(
+                distances, levels, beta=options.beta, ties=options.ties, margin=options.margin
+            )
+        else:
+            first, second = (cosine_distance(half, reference.expand_as(half)) for half in vectors.chunk(2))
+            level_first, level_second = levels.chunk(2)
+            outcome = 0.5 * (torch.sign(level_first - level_second).float() + 1)
+            gap = (level_first - level_second).abs().float()
+            loss = preference_loss(first, second, outcome, beta=options.beta, margin=options.margin, gap=gap)
+        return loss / CHANCE_PREFERENCE if self.config.balance == "chance" else loss
+
+    def _reference_vectors(self, projected: Projected) -> Tensor:
+        """Returns pi_0: the mean healthy direction, or each pair's random healthy image."""
+        if self.reference is not None:
+            return self.reference[None]
+        through_h = self.model.network.config.reference_head == "severity"
+        vectors: Tensor = self.model.network.severity(projected.references) if through_h else projected.references
+        return vectors.detach() if self.config.preference.detach_reference else vectors
+
+    def _class_pairs(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
+        levels = self.upstream.levels(labeled)
+        classes = levels if self.config.class_pairs == "classes" else (levels > 0).long()
+        return class_pair_loss(
+            vectors,
+            classes,
+            margin=self.config.class_pair_margin,
+            margin_per_level=self.config.class_pair_margin_per_level,
+        )
+
+    def end_epoch(self, epoch: int) -> dict[str, object]:
+        """Returns the validation monitors and the gradient norm of each term at the projection."""
+        norms = {name: round(value, 6) for name, value in self.gradient_norms.items()}
+        return {"gradient_norms": norms, **validation_monitors(self.upstream, stage=self.name)}

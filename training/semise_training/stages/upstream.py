@@ -1,0 +1,104 @@
+"""What phase 1 and phase 2 share: views, batches, the optimiser of encoder and heads, and the monitors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semise_sdk.errors import TrainingError
+from semise_sdk.metrics import auroc_healthy, evaluation_pairs, kendall_tau, pair_accuracy
+from semise_sdk.references import MAX_REFERENCES, ReferenceBank
+from semise_training import monitors
+from semise_training.augment import Augmenter
+from semise_training.config import OptimizerConfig
+from semise_training.data.dataset import Dataset
+from semise_training.device import Compute
+from semise_training.embedding import Vectors, embed, to_device
+from semise_training.model import TrainingModel
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What a representation-learning stage works on."""
+
+    model: TrainingModel
+    dataset: Dataset
+    augmenter: Augmenter
+    compute: Compute
+    seed: int
+
+    def augmented(self, indices: NDArray[np.int64], *, seed: int) -> Tensor:
+        """Returns augmented float planes ``[N, 3, H, W]`` of the images at ``indices``."""
+        planes: Tensor = self.augmenter(to_device(self.dataset.canvases, indices, self.compute), seed=seed)
+        return planes
+
+    def original(self, indices: NDArray[np.int64]) -> Tensor:
+        """Returns float planes ``[N, 3, H, W]`` of the images as they are."""
+        pixels = to_device(self.dataset.canvases, indices, self.compute)
+        return pixels.float().permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+    def levels(self, indices: NDArray[np.int64]) -> Tensor:
+        """Returns the severity levels of the images at ``indices`` on the training device."""
+        return torch.from_numpy(self.dataset.levels[indices]).to(self.compute.device)
+
+    def healthy_vectors(self, *, full_precision: bool = False) -> NDArray[np.float32]:
+        """Returns reference vectors of at most MAX_REFERENCES healthy training images, in eval mode."""
+        healthy = self.dataset.healthy("train")
+        chosen = np.random.default_rng(self.seed).permutation(healthy)[:MAX_REFERENCES]
+        compute = self.compute.full_precision() if full_precision else self.compute
+        return embed(self.model.network, self.dataset, np.sort(chosen), compute=compute).reference
+
+
+def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Returns the optimiser of encoder, g and h; each group remembers its base rate for the schedule."""
+    network = model.network
+    heads = [*network.projection.parameters(), *network.severity.parameters()]
+    if model.ntxent_head is not None:
+        heads += list(model.ntxent_head.parameters())
+    groups = [
+        {"params": list(network.encoder.parameters()), "lr": config.lr, "base_lr": config.lr},
+        {"params": heads, "lr": config.head_lr, "base_lr": config.head_lr},
+    ]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+
+
+def batched(rows: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """Yields full batches of ``rows``; the rest, too small to contrast in, is left out."""
+    for start in range(0, len(rows) - batch_size + 1, batch_size):
+        yield rows[start : start + batch_size]
+
+
+def validation_monitors(upstream: Upstream, *, stage: str) -> dict[str, object]:
+    """Returns how the severity score stands on validation images (method: section 7).
+
+    Raises:
+        TrainingError: the encoder gives all validation images the same vector.
+    """
+    dataset = upstream.dataset
+    indices = dataset.parts["val"]
+    vectors = embed(upstream.model.network, dataset, indices, compute=upstream.compute)
+    if monitors.is_collapsed(torch.from_numpy(vectors.severity)):
+        raise TrainingError(
+            f"{stage}: the encoder collapsed, all validation images get the same vector: "
+            "lower the learning rate, raise the batch size or choose another preset"
+        )
+    return _severity_figures(upstream, vectors, dataset.levels[indices])
+
+
+def _severity_figures(upstream: Upstream, vectors: Vectors, levels: NDArray[np.int64]) -> dict[str, object]:
+    distances = ReferenceBank(upstream.healthy_vectors()).severity(vectors.severity)
+    radius = monitors.severity_radius(distances, levels)
+    return {
+        "rankme": round(monitors.rankme(torch.from_numpy(vectors.embedding)), 3),
+        "uniformity": round(monitors.uniformity(torch.from_numpy(vectors.severity)), 4),
+        "kendall_tau": kendall_tau(levels, distances),
+        "auroc_healthy": auroc_healthy(levels, distances),
+        "pair_accuracy": pair_accuracy(distances, evaluation_pairs(levels, seed=upstream.seed)),
+        "radius": {str(level): round(value, 5) for level, value in radius.items()},
+        "monotone_radius": monitors.is_monotone(radius),
+    }

@@ -1,0 +1,106 @@
+"""Training from a manifest to a run folder: prepare, learn the representation, train the heads, write the model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from semise_sdk.errors import ConfigError, TrainingError
+from semise_training import plots
+from semise_training.augment import Augmenter
+from semise_training.checkpoint import state_digest
+from semise_training.config import OptimizerConfig, TrainConfig, dump_config, read_config
+from semise_training.data.dataset import Dataset
+from semise_training.device import resolve
+from semise_training.finish import write_model
+from semise_training.loop import Session, Stage, restore_model, run_stage
+from semise_training.methods import Method, find_method
+from semise_training.model import TrainingModel, build_model
+from semise_training.prepare import prepare
+from semise_training.reporting import Reporter
+from semise_training.run_folder import RunFolder, write_text
+from semise_training.stages.classifier import ClassifierStage, frozen_model
+from semise_training.stages.unet import UnetStage
+from semise_training.stages.upstream import Upstream
+
+
+def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
+    """Trains a new run in ``root`` and returns its folder.
+
+    Raises:
+        ConfigError: ``root`` already holds a run.
+        DataError: the manifest or its images are wrong.
+        TrainingError: the training diverged or collapsed.
+        OutputError: the folder could not be written.
+    """
+    run = RunFolder(root)
+    find_method(config.method)
+    if run.config.exists():
+        raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
+    compute = resolve(config.runtime)
+    runtime = config.runtime.model_copy(update={"device": str(compute.device), "precision": compute.precision})
+    write_text(run.config, dump_config(config.model_copy(update={"runtime": runtime})))
+    return resume(root, reporter=reporter)
+
+
+def resume(root: Path, *, reporter: Reporter) -> RunFolder:
+    """Continues a run from its last checkpoint to its end; on the CPU the result equals an uninterrupted run's.
+
+    Raises:
+        ConfigError: ``root`` holds no run.
+        DataError, TrainingError, OutputError: as :func:`train`.
+    """
+    run = RunFolder(root)
+    if run.is_finished:
+        return run
+    config = read_config(run.config)
+    session = Session(run, resolve(config.runtime), config.seed, reporter)
+    dataset = prepare(config, run, reporter=reporter)
+    method = find_method(config.method)
+    model = build_model(_without_unused_unet(config, dataset), classes=dataset.classes, identity=method.identity)
+    model.to(session.compute.device)
+    restore_model(model, run)
+    upstream = Upstream(model, dataset, Augmenter(config.augment), session.compute, config.seed)
+    _learn_representation(method, upstream, config, session)
+    _train_heads(upstream, config, session)
+    write_model(run, config, upstream)
+    plots.draw_run(run, upstream)
+    return run
+
+
+def _learn_representation(method: Method, upstream: Upstream, config: TrainConfig, session: Session) -> None:
+    for factory in method.upstream:
+        stage = factory(upstream, config)
+        if stage.epochs:
+            run_stage(stage, session, config.optimizer)
+
+
+def _train_heads(upstream: Upstream, config: TrainConfig, session: Session) -> None:
+    """Trains classifier and U-Net, and proves that the encoder under them did not move."""
+    network = upstream.model.network
+    frozen_model(upstream.model)
+    before = state_digest(network.encoder)
+    run_stage(ClassifierStage(upstream, config.classifier), session, _head_schedule(config.classifier.lr))
+    if network.config.decoder_channels:
+        run_stage(UnetStage(upstream, config.unet), session, _head_schedule(config.unet.lr))
+    if state_digest(network.encoder) != before:
+        raise TrainingError("the frozen encoder changed while its heads were trained: this is a defect, report it")
+
+
+def _head_schedule(lr: float) -> OptimizerConfig:
+    return OptimizerConfig(name="adamw", lr=lr, head_lr=lr, schedule="cosine", warmup_fraction=0.0)
+
+
+def _without_unused_unet(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """Returns the configuration without a U-Net when there are no masks to learn from."""
+    if len(dataset.masked("train")) > 1 and len(dataset.masked("val")):
+        return config
+    return config.model_copy(update={"unet": config.unet.model_copy(update={"epochs": 0})})
+
+
+def class_counts(dataset: Dataset) -> dict[str, list[int]]:
+    """Returns the number of images of each grade in each part that has any."""
+    counts = {part: np.bincount(dataset.levels[i], minlength=dataset.classes) for part, i in dataset.parts.items()}
+    return {part: [int(count) for count in numbers] for part, numbers in counts.items() if numbers.sum()}
+
+
+__all__ = ["Stage", "TrainingModel", "class_counts", "resume", "train"]
