@@ -32,7 +32,8 @@ def gather(
     Masks are compared one image at a time at the source's size, so memory does not grow with them.
 
     Raises:
-        DataError: an image could not be read; a figure over the rest would not be of the data asked for.
+        DataError: an image could not be read, or a mask is not of its image's size; a figure over the rest would not
+            be of the data asked for.
     """
     severities, probabilities, counts, mask_groups = [], [], [], []
     for image, answer in zip(images, answers, strict=True):
@@ -41,7 +42,7 @@ def gather(
         severities.append(answer.severity)
         probabilities.append(answer.probabilities)
         if image.mask is not None and answer.mask is not None:
-            counts.append(mask_counts(answer.mask > 0, read_mask(image.mask)))
+            counts.append(_compare(answer.mask > 0, read_mask(image.mask), image))
             mask_groups.append(image.group)
     has_classifier = any(probabilities)
     return Observations(
@@ -53,3 +54,12 @@ def gather(
         mask_counts=np.array(counts, np.int64) if counts else None,
         mask_groups=mask_groups,
     )
+
+
+def _compare(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], image: LabeledImage) -> tuple[int, int, int]:
+    if predicted.shape != truth.shape:
+        raise DataError(
+            f"expected the mask {image.mask} at its image's {predicted.shape[1]}x{predicted.shape[0]} pixels, "
+            f"found {truth.shape[1]}x{truth.shape[0]}: mend the mask"
+        )
+    return mask_counts(predicted, truth)

@@ -2,7 +2,7 @@
 
 An image reaches 8 bits first and is resized after. A stored value then means the same grey on every canvas, a window
 clips stored values as a display does, and the common 8-bit image goes straight to Pillow's resize. The price is one
-rounding more: against resizing in float, at most one grey level.
+rounding of half a grey level before the two that Pillow's 8-bit resize makes anyway.
 """
 
 from functools import lru_cache
@@ -198,7 +198,7 @@ def _belongs(coverage: Image.Image) -> NDArray[np.bool_]:
     neighbourhood = ImageFilter.MaxFilter(3)
     share = np.asarray(coverage, np.float32)
     peak = np.asarray(coverage.filter(neighbourhood), np.float32)
-    belongs: NDArray[np.bool_] = (share >= _HALF) | ((share > 0) & (share == peak) & (peak < _HALF))
+    belongs: NDArray[np.bool_] = (share >= _HALF) | ((share > 0) & (share == peak))
     return belongs
 
 

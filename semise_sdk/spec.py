@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Intensity:
         return policy
 
     def _check(self) -> None:
+        if not (math.isfinite(self.first) and math.isfinite(self.second)):
+            raise SpecError(f"expected finite numbers in the intensity policy, found {self.first} and {self.second}")
         if self.kind == "window" and not self.second > 0:
             raise SpecError(f"expected a window width above 0, found {self.second:g}")
         if self.kind == "percentile" and not 0 <= self.first < self.second <= 100:
@@ -66,7 +69,7 @@ class Intensity:
 
     def __str__(self) -> str:
         if self.kind in ("window", "percentile"):
-            return f"{self.kind}({self.first:g},{self.second:g})"
+            return f"{self.kind}({self.first!r},{self.second!r})"
         return self.kind
 
 
@@ -99,6 +102,9 @@ class InputSpec:
     pad_value: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "pad_value"):
+            if not isinstance(getattr(self, name), int):
+                raise SpecError(f"expected a whole number of pixels in {name}, found {getattr(self, name)!r}")
         if not (16 <= self.height <= 4096 and 16 <= self.width <= 4096):
             raise SpecError(f"expected a canvas of 16 to 4096 pixels a side, found {self.height}x{self.width}")
         if not 0 <= self.pad_value <= 255:
@@ -106,7 +112,7 @@ class InputSpec:
         _require("fit", self.fit, get_args(Fit))
         _require("interpolation", self.interpolation, get_args(Interpolation))
         _require("colour", self.colour, get_args(Colour))
-        Intensity.parse(self.intensity)
+        Intensity.parse(str(self.intensity))
 
     def fingerprint(self) -> str:
         """Returns the sha256 of the spec's canonical JSON: equal specs, equal fingerprints."""
@@ -145,10 +151,13 @@ class NetworkConfig:
     decoder_channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("feature_dim", "vector_dim", "classes"):
+            if not isinstance(getattr(self, name), int):
+                raise SpecError(f"expected a whole number in {name}, found {getattr(self, name)!r}")
         _require("projection", self.projection, get_args(Projection))
         _require("reference_head", self.reference_head, get_args(ReferenceHead))
-        if min(self.std) <= 0:
-            raise SpecError(f"expected a std above 0 per channel, found {self.std}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise SpecError(f"expected mean and std of 3 channels, std above 0, found {self.mean} and {self.std}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +204,7 @@ class ModelInfo:
         return cls(spec=spec, network=network, **top)  # type: ignore[arg-type]
 
 
-def _require(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _require(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SpecError(f"expected {name} to be one of {', '.join(choices)}, found {value!r}")
 

@@ -64,7 +64,10 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["[data]\n", "data = 1\n", "[data]\nmanifest = ''\n", "not toml", "[data]\nmanifest = 'x'\ncolumns = {image = 1}\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["[data]", "data = 1", "[data]\nmanifest = ''", "not toml", "[data]\nmanifest = 'x'\ncolumns = {image = 1}"],
+)
 def test_wrong_files_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"semise\.toml"):
         project(tmp_path, text)

@@ -42,7 +42,7 @@ def _print_version(value: bool) -> None:
 @app.callback()
 def options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is chosen and why.")] = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  # its callback does the work
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -94,3 +94,7 @@ def _internal(error: Exception) -> int:
         markup=False,
     )
     return EXIT_INTERNAL
+
+
+if __name__ == "__main__":
+    main()

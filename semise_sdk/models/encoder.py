@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from semise_sdk.errors import ConfigError
 from semise_sdk.spec import NetworkConfig
 
-
 TimmBody = Any
 """A timm network without its classifier: timm carries no types."""
 

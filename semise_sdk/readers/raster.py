@@ -126,9 +126,9 @@ def _turn_upright(image: Image.Image, stored: _Stored, notes: list[str]) -> None
         except Exception:  # a damaged EXIF block raises anything, and does not make the pixels worse
             notes.append("EXIF cannot be read, so the image is taken to be upright")
             return
-        ImageOps.exif_transpose(image, in_place=True)
     if orientation in range(2, 9):
         notes.append(f"EXIF orientation {orientation} applied")
+        ImageOps.exif_transpose(image, in_place=True)  # finds no tag in a TIFF, and so leaves it
 
 
 def _samples(image: Image.Image, stored: _Stored, notes: list[str]) -> tuple[Pixels, int]:

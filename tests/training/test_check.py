@@ -271,10 +271,11 @@ class CountingReporter:
         self.total, self.steps = 0, 0
 
     def start(self, label: str, total: int) -> None:
+        assert label
         self.total = total
 
     def step(self, note: str) -> None:
-        self.steps += 1
+        self.steps += 1 if note == "" else 0
 
     def say(self, message: str) -> None:
         raise AssertionError(message)

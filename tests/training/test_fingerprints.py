@@ -71,7 +71,7 @@ def test_hashes_are_those_of_imagehash() -> None:
 def test_depth_does_not_change_what_looks_alike() -> None:
     pixels = picture(4)
     deep = record(pixels.astype(np.uint16) * 257, 16)
-    real = record(pixels.astype(np.float32) / 1000 - 5, 0)
+    real = record((pixels / 1000 - 5).astype(np.float32), 0)
     assert near_duplicate_sets([fingerprint(record(pixels)), fingerprint(deep), fingerprint(real)]) == [(0, 1, 2)]
 
 
@@ -79,6 +79,11 @@ def test_non_finite_pixels_still_have_a_fingerprint() -> None:
     pixels = picture(4).astype(np.float32)
     pixels[:2] = [[np.nan], [np.inf]]
     assert fingerprint(record(pixels, 0)).gradients.shape == (4,)
+
+
+def test_flat_images_look_alike_whatever_their_depth() -> None:
+    flat = [record(np.zeros((9, 9), np.uint8)), record(np.full((9, 9), 700, np.uint16), 12)]
+    assert near_duplicate_sets([fingerprint(one) for one in flat]) == [(0, 1)]
 
 
 def test_the_bounds_of_both_hashes_are_inclusive() -> None:

@@ -66,7 +66,7 @@ def test_byte_order_mark_is_tolerated(tmp_path: Path, mark: bytes) -> None:
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_semicolons_and_tabs_separate_too(tmp_path: Path, delimiter: str) -> None:
-    text = f"image,severity,label\na.png,0,mild\n".replace(",", delimiter)
+    text = "image,severity,label\na.png,0,mild\n".replace(",", delimiter)
     assert load(tmp_path, text).samples[0].label == "mild"
 
 

@@ -17,8 +17,9 @@ def vectors(count: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) ->
 
 
 def loop_distance(a: Tensor, b: Tensor) -> float:
-    x, y = a.tolist(), b.tolist()
-    dot = sum(p * q for p, q in zip(x, y, strict=True))
+    x: list[float] = a.tolist()
+    y: list[float] = b.tolist()
+    dot = math.fsum(p * q for p, q in zip(x, y, strict=True))
     return 1 - dot / math.sqrt(sum(p * p for p in x)) / math.sqrt(sum(q * q for q in y))
 
 
@@ -41,7 +42,7 @@ def test_cosine_distance_broadcasts_one_reference_over_the_batch() -> None:
 def test_zero_vector_is_at_distance_one_with_finite_gradient() -> None:
     zero = torch.zeros(1, 4, requires_grad=True)
     distance = cosine_distance(zero, torch.ones(1, 4))
-    distance.sum().backward()
+    torch.autograd.backward(distance.sum())
     assert distance.item() == 1.0
     assert zero.grad is not None
     assert torch.isfinite(zero.grad).all()
@@ -122,7 +123,7 @@ def test_class_pair_loss_without_pairs_is_a_zero_with_a_graph(count: int, ids: l
     x = vectors(count).requires_grad_()
     image_ids = None if ids is None else torch.tensor(ids)
     loss = class_pair_loss(x, torch.zeros(count, dtype=torch.int64), image_ids=image_ids)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0.0
     assert x.grad is not None
     assert not x.grad.any()
@@ -153,7 +154,7 @@ def test_bf16_autocast_computes_in_float32_with_finite_gradients() -> None:
     exact = torch.stack([pair_margin_loss(full, other.float(), similar), class_pair_loss(full, classes)])
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses.detach(), exact, rtol=1e-6, atol=0)
-    losses.sum().backward()
+    torch.autograd.backward(losses.sum())
     assert half.grad is not None
     assert torch.isfinite(half.grad).all()
     assert half.grad.any()

@@ -95,7 +95,7 @@ def test_inbatch_preference_falls_when_the_order_is_right() -> None:
 
 def test_gradient_moves_the_more_severe_image_away() -> None:
     d = torch.full((3,), 0.5, requires_grad=True)
-    inbatch_preference_loss(d, torch.tensor([0, 1, 2])).backward()
+    torch.autograd.backward(inbatch_preference_loss(d, torch.tensor([0, 1, 2])))
     assert d.grad is not None
     assert d.grad[0] > 0 > d.grad[2]
     assert d.grad[1].item() == pytest.approx(0, abs=1e-7)
@@ -105,7 +105,7 @@ def test_gradient_moves_the_more_severe_image_away() -> None:
 def test_batch_without_comparable_pair_is_a_zero_with_a_graph(levels: list[int]) -> None:
     d = distances(len(levels)).requires_grad_()
     loss = inbatch_preference_loss(d, torch.tensor(levels, dtype=torch.int64))
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0.0
     assert d.grad is not None
     assert not d.grad.any()
@@ -114,7 +114,7 @@ def test_batch_without_comparable_pair_is_a_zero_with_a_graph(levels: list[int])
 def test_no_pair_at_all_is_a_zero_with_a_graph() -> None:
     none = torch.zeros(0, requires_grad=True)
     loss = preference_loss(none, none, torch.zeros(0))
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0.0
 
 
@@ -126,7 +126,7 @@ def test_half_precision_is_computed_in_float32_with_finite_gradients() -> None:
     exact = inbatch_preference_loss(half.detach().float(), levels, beta=50.0)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.detach(), exact, rtol=1e-6, atol=0)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert half.grad is not None
     assert torch.isfinite(half.grad).all()
     assert half.grad.any()

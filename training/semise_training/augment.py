@@ -1,9 +1,10 @@
 """Weak, severity-preserving augmentation of whole batches on the training device.
 
 Parameters are drawn here and applied with kornia's geometry, enhancement and filter functions rather than chained
-from ``kornia.augmentation``: a chain resamples the image once per geometric step, which blurs it, colours the noise
-of grey images, draws it on the CPU, depends on the global random state, and ran at 670 images/s of 128 px on 2 CPU
-cores where one warp of image and mask together runs at about 1,900.
+from ``kornia.augmentation``: a chain resamples the image once per geometric step, which blurs it, clips between the
+steps, colours the noise of grey images and draws it on the CPU, and depends on the global random state. For 48 images
+of 128 px it also took 65 ms of CPU time, and 95 with masks, where the one warp here takes 44 and 54: about 1,000
+images per second and core, against the 33 of a training step of tf_efficientnet_lite0.
 """
 
 import math
@@ -63,7 +64,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, naming the first."""
-        upper = {"rotation_degrees": 180.0, "gamma": math.inf, "noise": math.inf, "hue": 0.5}
+        upper = {"rotation_degrees": 180.0, "hue": 0.5}
         for name in self.__slots__:
             value = getattr(self, name)
             if name != "scale" and not 0 <= value <= upper.get(name, 1.0):

@@ -95,4 +95,5 @@ def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) 
 
 def state_digest(module: nn.Module) -> str:
     """Returns a sha256 over a module's whole state: proves that a frozen encoder stayed frozen."""
-    return hashlib.sha256(save({name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()})).hexdigest()
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return hashlib.sha256(save(state)).hexdigest()

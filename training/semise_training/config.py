@@ -16,6 +16,7 @@ from semise_training.augment import AugmentConfig
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Part = Literal["train", "val", "test", "calibration"]
 
 
 class Section(BaseModel):
@@ -32,7 +33,7 @@ class DataConfig(Section):
 
     manifest: Path
     columns: dict[str, str] = {}
-    fractions: dict[Literal["train", "val", "test", "calibration"], Fraction] = {"train": 0.7, "val": 0.15, "test": 0.15}
+    fractions: dict[Part, Fraction] = {"train": 0.7, "val": 0.15, "test": 0.15}
     folds: Count = 0
     fold: Count = 0
 
@@ -61,7 +62,7 @@ class InputConfig(Section):
 class EncoderConfig(Section):
     """f: any timm encoder with 2-D feature maps.
 
-    ``init`` is ``pretrained`` (timm downloads its ImageNet weights), ``file`` (``weights``, safetensors) or ``scratch``.
+    ``init`` is ``pretrained`` (timm downloads its weights), ``file`` (``weights``, safetensors) or ``scratch``.
     """
 
     name: str = "resnet50.tv_in1k"
@@ -195,6 +196,7 @@ class TrainConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
+REPLACED_WHOLE = ("columns", "fractions")
 PRESETS = ("recommended", "faithful")
 
 
@@ -230,8 +232,10 @@ def merge(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[s
     merged: dict[str, object] = copy.deepcopy(dict(base))
     for key, value in overrides.items():
         below = merged.get(key)
-        both_sections = isinstance(value, Mapping) and isinstance(below, Mapping) and key not in ("columns", "fractions")
-        merged[key] = merge(below, value) if both_sections else value  # type: ignore[arg-type]  # checked above
+        if isinstance(value, Mapping) and isinstance(below, Mapping) and key not in REPLACED_WHOLE:
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -41,7 +41,7 @@ def _save_bank(bank: ReferenceBank, path: Path) -> None:
 
 
 def _calibration(upstream: Upstream, bank: ReferenceBank) -> dict[str, object]:
-    """Returns the severities of held-out healthy images: training's own lie too near to the reference to compare with."""
+    """Returns the severities of held-out healthy images; training's own lie too near to the reference."""
     indices = upstream.dataset.healthy("val")
     vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute.full_precision())
     severities = sorted(float(value) for value in bank.severity(vectors.severity))

@@ -1,5 +1,6 @@
 """The one training loop: epochs, checkpoints, selection, figures; every stage of every method runs through it."""
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,8 @@ def run_stage(stage: Stage, session: Session, optimizer_config: OptimizerConfig)
         append_record(session.run.metrics, record)
         _keep(stage, epoch, monitors, checkpoint)
         checkpoint.save(session.run.checkpoint)
+        if epoch + 1 == stage.epochs:
+            _warn(stage.name, monitors, session.reporter)
     _finish(stage, checkpoint)
     checkpoint.save(session.run.checkpoint)
 
@@ -104,14 +107,10 @@ def _forget_later_records(run: RunFolder, stage: str, epochs_done: int) -> None:
     records = read_records(run.metrics)
     kept = [r for r in records if r["stage"] != stage or int(str(r["epoch"])) <= epochs_done]
     if len(kept) < len(records):
-        import json
-
         write_text(run.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def _train_epoch(
-    stage: Stage, epoch: int, session: Session, optimizer_config: OptimizerConfig
-) -> dict[str, float]:
+def _train_epoch(stage: Stage, epoch: int, session: Session, optimizer_config: OptimizerConfig) -> dict[str, float]:
     torch.manual_seed(derived_seed(session.seed, stage.name, epoch))
     stage.begin_epoch(epoch)
     steps = stage.steps_per_epoch()
@@ -150,6 +149,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
         factor = 0.5 * (1 + math.cos(math.pi * rest))
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
+
+
+def _warn(stage: str, monitors: Mapping[str, object], reporter: Reporter) -> None:
+    """Says loudly what an average would hide."""
+    if monitors.get("monotone_radius") is False:
+        reporter.say(f"warning: after {stage} the mean severity does not rise with the grade: {monitors['radius']}")
+    if monitors.get("majority_fraction") == 1.0:
+        reporter.say(f"warning: after {stage} every validation image gets the same grade")
 
 
 def _keep(stage: Stage, epoch: int, monitors: Mapping[str, object], checkpoint: Checkpoint) -> None:

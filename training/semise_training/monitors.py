@@ -57,8 +57,11 @@ def is_collapsed(embeddings: Tensor, *, threshold: float = COLLAPSE_THRESHOLD) -
 
     That is: the standard deviation of the unit vectors about their mean, 0 to 1, is below ``threshold``. It was 0.11
     or more for every untrained timm network tried and 0.7 for ImageNet weights, and rounding to bf16 makes 0.002.
-    Rank is no criterion: two points, or a line from healthy to severe, is what the severity losses ask for.
+    Rank is no criterion: two points, or a line from healthy to severe, is what the severity losses ask for. A single
+    embedding says nothing: False.
     """
+    if len(embeddings) < 2:
+        return False
     directions = unit_vectors(embeddings.double())
     spread = (directions - directions.mean(dim=0)).square().sum(dim=1).mean().sqrt()
     return bool(spread < threshold)
@@ -73,22 +76,6 @@ def is_monotone(radius: Mapping[int, float]) -> bool:
     """Returns whether every severity level lies farther from the reference than all lower ones."""
     in_order = [radius[level] for level in sorted(radius)]
     return all(nearer < farther for nearer, farther in itertools.pairwise(in_order))
-
-
-def pair_accuracy(
-    distances: NDArray[np.floating], levels: NDArray[np.integer], pairs: NDArray[np.integer]
-) -> float | None:
-    """Returns the share of ``pairs [P, 2]`` whose more severe image is the farther one; equal distances count half.
-
-    Pairs of equal level are left out; None if there are no others.
-    """
-    first, second = pairs[:, 0], pairs[:, 1]
-    expected = np.sign(levels[first].astype(np.int64) - levels[second])
-    found = np.sign(distances[first] - distances[second])
-    comparable = expected != 0
-    if not comparable.any():
-        return None
-    return float(np.mean((1 + expected * found)[comparable]) / 2)
 
 
 def majority_fraction(predictions: NDArray[np.integer]) -> float:

@@ -35,7 +35,8 @@ def _draw_losses(records: Sequence[Record], path: Path) -> None:
     for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
         rows = [record for record in records if record["stage"] == stage]
         for term in _mapping(rows[0]["loss"]):
-            axes.plot([row["epoch"] for row in rows], [_mapping(row["loss"])[term] for row in rows], label=term)
+            values = [_mapping(row["loss"])[term] for row in rows]
+            axes.plot(range(1, len(rows) + 1), values, label=term)
         _label(axes, title=stage, x="epoch", y="loss term, weighted")
     _save(figure, path)
 
@@ -44,7 +45,9 @@ def _draw_radius(records: Sequence[Record], labels: Sequence[str], path: Path) -
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for level, label in enumerate(labels):
-        axes.plot([_mapping(record["radius"]).get(str(level), float("nan")) for record in records], label=label, marker=".")
+        axes.plot(
+            [_mapping(record["radius"]).get(str(level), float("nan")) for record in records], label=label, marker="."
+        )
     _label(axes, title="severity of validation images by grade", x="epoch of phase 1, then phase 2", y="mean distance")
     _save(figure, path)
 

@@ -46,6 +46,11 @@ class RunFolder:
         return self.root / "cache"
 
     @property
+    def is_started(self) -> bool:
+        """True when an epoch was trained."""
+        return self.metrics.exists()
+
+    @property
     def is_finished(self) -> bool:
         """True when the run left its model."""
         return (self.checkpoint / "model.json").is_file()

@@ -1,4 +1,4 @@
-"""Seeds that depend only on the run's seed and on where in the run they are used, so that a resumed run repeats them."""
+"""Seeds that depend only on the run's seed and on the place of their use, so that a resumed run repeats them."""
 
 import zlib
 

@@ -34,8 +34,9 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
     """
     run = RunFolder(root)
     find_method(config.method)
-    if run.config.exists():
+    if run.is_started:
         raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
+    run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
     compute = resolve(config.runtime)
     runtime = config.runtime.model_copy(update={"device": str(compute.device), "precision": compute.precision})
     write_text(run.config, dump_config(config.model_copy(update={"runtime": runtime})))

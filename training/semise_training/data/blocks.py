@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -10,6 +10,8 @@ from semise_training.data.connected import connected
 from semise_training.data.manifest import Manifest
 
 Part = TypeVar("Part", bound=str)
+
+_ATTEMPTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,32 @@ def groups_per_level(manifest: Manifest, *, keys: Sequence[str | None] | None = 
     return Counter(level for block in blocks_of(manifest, keys) for level in block.images)
 
 
-def allot(blocks: Iterable[Block], shares: Mapping[Part, float], *, draw: str) -> dict[str, Part]:
+def allot(blocks: Sequence[Block], shares: Mapping[Part, float], *, draw: str) -> dict[str, Part]:
     """Returns the part of each block with labels, by block name, so that every part gets its share of each level.
 
     Each level first goes once to every part, the rarest level first; then the largest blocks go where they are
     missed most. The order of equal blocks is drawn by hashing ``draw`` and their names, which no NumPy version,
-    machine or row order changes.
+    machine or row order changes. Few groups of mixed levels can leave a part without a level: then up to 32 draws are
+    tried, and the first is kept when none gives every level to every part.
     """
+    first = _allotment(blocks, shares, draw, small_first=True)
+    if first.is_complete:
+        return first.part_of
+    # The small blocks alone may not go round: a seeded order finds what a fixed preference cannot.
+    others = (_allotment(blocks, shares, f"{draw}+{turn}", small_first=False) for turn in range(1, _ATTEMPTS))
+    return next((one for one in others if one.is_complete), first).part_of
+
+
+def _allotment(
+    blocks: Sequence[Block], shares: Mapping[Part, float], draw: str, *, small_first: bool
+) -> "_Allotment[Part]":
     drawn = sorted((block for block in blocks if block.images), key=lambda block: _drawn_place(draw, block.name))
     allotment = _Allotment(drawn, shares)
-    allotment.cover_levels(drawn)
+    allotment.cover_levels(sorted(drawn, key=lambda block: block.size) if small_first else drawn)
     for block in sorted(drawn, key=lambda block: -block.size):
         if block.name not in allotment.part_of:
             allotment.put(block, allotment.neediest_part(block))
-    return allotment.part_of
+    return allotment
 
 
 class _Allotment(Generic[Part]):
@@ -75,18 +89,22 @@ class _Allotment(Generic[Part]):
         self._shares = shares
         self._filled: dict[Part, Counter[int]] = {part: Counter() for part in shares}
 
+    @property
+    def is_complete(self) -> bool:
+        return all(filled[level] for filled in self._filled.values() for level in self._totals)
+
     def put(self, block: Block, part: Part) -> None:
         self.part_of[block.name] = part
         self._filled[part].update(block.images)
 
-    def cover_levels(self, drawn: Sequence[Block]) -> None:
-        """Puts one block of each level in each part, as far as the blocks go; small ones, to leave room."""
-        rarity = Counter(level for block in drawn for level in block.images)
+    def cover_levels(self, blocks: Sequence[Block]) -> None:
+        """Puts one block of each level in each part, the first that are free, as far as they go."""
+        rarity = Counter(level for block in blocks for level in block.images)
         for level in sorted(rarity, key=lambda level: (rarity[level], level)):
             for part in sorted(self._shares, key=lambda part: self._shares[part]):
-                free = [block for block in drawn if level in block.images and block.name not in self.part_of]
+                free = [block for block in blocks if level in block.images and block.name not in self.part_of]
                 if free and not self._filled[part][level]:
-                    self.put(min(free, key=lambda block: block.size), part)
+                    self.put(free[0], part)
 
     def neediest_part(self, block: Block) -> Part:
         """Returns the part whose fill, relative to its share, comes nearest to its aim by taking ``block``."""

@@ -89,7 +89,8 @@ def _fingerprint(samples: Sequence[Sample], spec: InputSpec) -> str:
     digest = hashlib.sha256(spec.fingerprint().encode())
     for sample in samples:
         for path in (sample.image, sample.mask):
-            if path is not None:
+            # A missing file has no stamp; decoding it says so with its row.
+            if path is not None and path.is_file():
                 stat = path.stat()
                 digest.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -120,6 +120,8 @@ def _grey(record: ImageRecord) -> Image.Image:
     pixels = record.pixels
     if pixels.dtype != np.uint8:
         values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
-        low, high = values.min(), values.max()
-        pixels = np.round((values - low) * (255.0 / max(high - low, np.finfo(np.float64).tiny))).astype(np.uint8)
+        values -= values.min()
+        # A flat image has no range to stretch, and below float32's smallest a range is rounding.
+        stretch = 255.0 / max(values.max(), float(np.finfo(np.float32).tiny))
+        pixels = np.round(values * stretch).astype(np.uint8)
     return Image.fromarray(pixels).convert("L")

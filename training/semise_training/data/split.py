@@ -151,9 +151,9 @@ def _checked(fractions: Mapping[SplitName, float]) -> dict[SplitName, float]:
 
 def _shares_of_rest(fractions: Mapping[SplitName, float], n: int) -> dict[SplitName, float]:
     """Returns the shares of what one fold of ``n`` leaves over, ``train`` taking what ``fractions`` do not."""
-    beside = {part: share for part, share in fractions.items() if share > 0}
+    beside = {part: share for part, share in fractions.items() if share != 0}
     left = 1 - 1 / n - sum(beside.values())
-    if left <= 0 or min(beside.values(), default=1) <= 0 or not set(beside) <= {"val", "calibration"}:
+    if left <= 0 or min(beside.values(), default=1) < 0 or not set(beside) <= {"val", "calibration"}:
         found = ", ".join(f"{part} {share:g}" for part, share in fractions.items())
         raise ConfigError(f"expected fractions of val and calibration that leave some of {n} folds, found {found}")
     beside["train"] = left

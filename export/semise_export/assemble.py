@@ -1,0 +1,217 @@
+"""From a run folder to a bundle: built beside its place, gated, and put there whole or not at all."""
+
+import platform
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from semise_export.config import MAX_IMAGES, ParityThresholds
+from semise_export.golden import write_golden
+from semise_export.model_card import model_card
+from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
+from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
+from semise_export.reporting import Reporter, SilentReporter
+from semise_export.run import TrainedRun
+from semise_sdk import __version__
+from semise_sdk.bundle import CALIBRATION, MANIFEST, MODEL_CARD, REFERENCES, SUFFIX, WEIGHTS, pack, write_manifest
+from semise_sdk.errors import ConfigError, OutputError
+from semise_sdk.manifest import GraphEntry
+from semise_sdk.models.network import load_network
+from semise_sdk.predictor import Predictor
+from semise_sdk.replay import replay
+
+DEFAULTS = ParityThresholds()
+
+_PACKAGES = (
+    "torch",
+    "timm",
+    "segmentation-models-pytorch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+)
+
+
+def export_run(
+    run: Path,
+    *,
+    out: Path | None = None,
+    thresholds: ParityThresholds = DEFAULTS,
+    backends: Sequence[str] | None = None,
+    max_images: int = MAX_IMAGES,
+    packed: bool = False,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Exports a finished run and returns the folder of its bundle, which agrees with torch on the run's own images.
+
+    A bundle that stands there already is replaced as a whole, and only by one that passed.
+
+    Args:
+        run: The run folder.
+        out: Where the bundle goes; ``run/bundle`` by default.
+        thresholds: How far it may stray from torch.
+        backends: Backends to check; all that are installed by default.
+        max_images: How many of the run's validation and test images to check on.
+        packed: Also writes the bundle as one ``.semise`` file beside its folder.
+        reporter: Receives progress.
+
+    Raises:
+        ParityError: the bundle's answers differ from torch's; nothing was written.
+        BundleError: the run is unfinished or damaged.
+        DataError: the images to check on are missing.
+        BackendError: a backend asked for is missing, or none is installed.
+        ConfigError: ``out`` holds something other than a bundle.
+        OutputError: it could not be written.
+    """
+    listener = reporter or SilentReporter()
+    trained = TrainedRun.open(run)
+    place = out or run / "bundle"
+    _check_place(place)
+    chosen = gate_backends(backends)
+    images = trained.gate_images(max_images)
+    with _building(place) as folder:
+        graphs = _write_model(trained, folder, reporter=listener)
+        write_manifest(folder, model=trained.model, graphs=graphs)
+        rows = _gate(trained, folder, images, backends=chosen, thresholds=thresholds, reporter=listener)
+        _complete(trained, folder, rows, graphs=graphs, thresholds=thresholds)
+        for backend in chosen:
+            replay(folder, backend=backend).require_agreement()
+        _install(folder, place)
+    if packed:
+        pack(place, place.with_name(place.name + SUFFIX))
+    return place
+
+
+def _write_model(trained: TrainedRun, folder: Path, *, reporter: Reporter) -> dict[str, GraphEntry]:
+    """Writes graphs, weights, references and calibration; returns the graphs as the manifest names them."""
+    sources = {WEIGHTS: "model.safetensors", REFERENCES: REFERENCES, CALIBRATION: CALIBRATION}
+    try:
+        for target, source in sources.items():
+            shutil.copyfile(trained.checkpoint / source, folder / target)
+    except OSError as error:
+        raise OutputError(f"could not copy {source} to {folder}: {error.strerror}; is the run complete?") from error
+    network = load_network(trained.model.network, folder / WEIGHTS)
+    reporter.say(f"exporting {trained.model.network.encoder} with {EXPORTER}, opset {OPSET}")
+    files = export_graphs(network, trained.model.spec, folder)
+    return {Path(file).stem: graph_entry(folder / file) for file in files}
+
+
+def _gate(
+    trained: TrainedRun,
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    backends: Sequence[str],
+    thresholds: ParityThresholds,
+    reporter: Reporter,
+) -> tuple[ParityRow, ...]:
+    """Returns the parity figures of every backend; raises ParityError unless all of them pass."""
+    reference = torch_answers(trained.root, images, reporter=reporter)
+    rows = tuple(
+        check_backend(folder, images, backend=name, reference=reference, thresholds=thresholds, reporter=reporter)
+        for name in backends
+    )
+    for row in rows:
+        for reason in row.reasons:
+            reporter.say(f"{row.backend} {row.precision}: {reason}")
+    refuse_failures(rows)
+    return rows
+
+
+def _complete(
+    trained: TrainedRun,
+    folder: Path,
+    rows: Sequence[ParityRow],
+    *,
+    graphs: Mapping[str, GraphEntry],
+    thresholds: ParityThresholds,
+) -> None:
+    """Writes golden files, model card and the final manifest."""
+    with Predictor.open(trained.root, backend="pytorch", device="cpu") as predictor:
+        write_golden(folder, predictor)
+    try:
+        (folder / MODEL_CARD).write_text(model_card(trained, rows), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"could not write {MODEL_CARD}: {error.strerror}; free space or choose another --out"
+        ) from error
+    write_manifest(
+        folder,
+        model=trained.model,
+        graphs=graphs,
+        parity=tuple(row.to_json() for row in rows),
+        provenance=_provenance(trained, thresholds),
+    )
+
+
+def _provenance(trained: TrainedRun, thresholds: ParityThresholds) -> dict[str, object]:
+    """Returns where the model comes from; no pixel, no name of a patient, no name of this machine."""
+    return {
+        "training": {
+            "config": dict(trained.config),
+            "data_manifest_sha256": trained.manifest_sha256(),
+            "images": {part: dict(count) for part, count in trained.counts().items()},
+        },
+        "export": {
+            "exporter": EXPORTER,
+            "exporter_reason": EXPORTER_REASON,
+            "opset": OPSET,
+            "opset_reason": OPSET_REASON,
+            "parity_thresholds": thresholds.to_json(),
+        },
+        "versions": {"python": platform.python_version(), "semise-sdk": __version__, **_versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_place(place: Path) -> None:
+    """Raises ConfigError where replacing ``place`` would take away anything but a bundle."""
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise ConfigError(f"expected --out to be a folder, found a file or link at {place}: choose another")
+    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
+        raise ConfigError(f"expected --out to be new, empty or a bundle, found other files in {place}: choose another")
+
+
+@contextmanager
+def _building(place: Path) -> Iterator[Path]:
+    """Yields an empty folder beside ``place``, on the same file system; removes it unless it was installed."""
+    folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}.building")
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"could not create {folder}: {error.strerror}; choose another --out") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _install(folder: Path, place: Path) -> None:
+    """Puts ``folder`` at ``place``; what stood there stays until the new one is in its place."""
+    old = place.with_name(f".{place.name}.{secrets.token_hex(4)}.old")
+    try:
+        if place.exists():
+            place.rename(old)
+        try:
+            folder.rename(place)
+        except OSError:
+            if old.exists():
+                old.rename(place)
+            raise
+    except OSError as error:
+        raise OutputError(f"could not put the bundle at {place}: {error.strerror}; choose another --out") from error
+    shutil.rmtree(old, ignore_errors=True)

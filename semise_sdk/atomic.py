@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from semise_sdk.errors import OutputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a binary stream whose content replaces ``path`` when the block ends well; else ``path`` is left alone.
+
+    Missing folders are made. What is no regular file, such as ``/dev/stdout`` or a pipe, is written directly.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield from _replacing(path)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"could not write {path}: {reason}; free space or choose another place") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; raises OutputError."""
+    with atomic_file(path) as stream:
+        stream.write(data)
+
+
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    # A name of its own for every writer: two that write the same file replace it in turn, each with a whole one.
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,6 @@
+"""Inference backends: the engines that run a bundle's graphs, one module each."""
+
+from semise_sdk.backends.base import Backend, Graph
+from semise_sdk.backends.registry import BACKENDS, Availability, available, check_backend, conflicts, open_graph
+
+__all__ = ["BACKENDS", "Availability", "Backend", "Graph", "available", "check_backend", "conflicts", "open_graph"]

@@ -1,0 +1,128 @@
+"""The OpenVINO backend, on CPUs."""
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from semise_sdk.backends.base import (
+    CPU_BATCH_SIZE,
+    Arrays,
+    Device,
+    Graph,
+    check_inputs,
+    check_outputs,
+    first_line,
+)
+from semise_sdk.errors import BackendError
+from semise_sdk.machine import usable_cores
+from semise_sdk.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel, InferRequest
+    from openvino import Type as ElementType
+
+NAME = "openvino"
+
+
+def devices() -> tuple[str, ...]:
+    """Returns ``cpu``."""
+    import openvino
+
+    return ("cpu",) if "CPU" in openvino.Core().available_devices else ()
+
+
+def check_device(device: Device) -> None:
+    """Refuses ``cuda``; raises BackendError."""
+    if device.kind == "cuda":
+        raise BackendError("expected device cpu for OpenVINO, found cuda: use --backend onnxruntime on an NVIDIA GPU")
+
+
+def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OpenVinoBackend":
+    """Returns the graph compiled by OpenVINO for the CPU.
+
+    Raises:
+        BackendError: another device was asked for, or the graph is refused.
+    """
+    import openvino
+
+    check_device(device)
+    try:
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(graph.onnx(NAME)), "CPU", _properties(threads or usable_cores()))
+    except RuntimeError as error:
+        raise BackendError(f"OpenVINO refused graph {graph.name}: {first_line(error)}") from error
+    return OpenVinoBackend(graph, compiled)
+
+
+class OpenVinoBackend:
+    """One compiled graph and as many infer requests as it has streams; each run borrows one, so threads never share."""
+
+    name = NAME
+    provider = "CPU"
+    batch_size = CPU_BATCH_SIZE
+
+    def __init__(self, graph: Graph, compiled: "CompiledModel") -> None:
+        self.concurrency = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._inputs = {
+            port.any_name: TensorSpec(_type(port.element_type), tuple(_side(side) for side in port.partial_shape))
+            for port in compiled.inputs
+        }
+        self._outputs = tuple(port.any_name for port in compiled.outputs)
+        check_outputs(graph, self._outputs)
+        self._requests: queue.SimpleQueue[InferRequest | None] = queue.SimpleQueue()
+        for _ in range(self.concurrency):
+            self._requests.put(compiled.create_infer_request())
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Returns the named outputs; raises BackendError."""
+        check_inputs(inputs, self._inputs)
+        contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        with self._request() as request:
+            try:
+                request.infer(contiguous, share_inputs=True, share_outputs=True)
+                # The request's own memory is written again by the next run.
+                return {name: np.array(request.get_tensor(name).data) for name in self._outputs}
+            except RuntimeError as error:
+                raise BackendError(f"OpenVINO could not run the graph: {first_line(error)}") from error
+
+    def close(self) -> None:
+        """Releases the engine once the runs in progress are done."""
+        for _ in range(self.concurrency):
+            request = self._requests.get()
+            if request is None:
+                break
+        self._requests.put(None)
+
+    @contextmanager
+    def _request(self) -> Iterator["InferRequest"]:
+        request = self._requests.get()
+        try:
+            if request is None:
+                raise BackendError("expected an open backend, found it closed: open the predictor again")
+            yield request
+        finally:
+            self._requests.put(request)
+
+
+def _properties(threads: int) -> dict[str, object]:
+    return {
+        # Left to itself it computes an fp32 graph in bf16 on CPUs that have it, and that moved a ranking.
+        "INFERENCE_PRECISION_HINT": "f32",
+        # Many runs side by side, each on few threads: see the ONNX Runtime backend.
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": threads,
+        # A thread bound to its core waits there while the decoding of the next images holds it.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _type(element: "ElementType") -> str:
+    return str(np.dtype(element.to_dtype()))
+
+
+def _side(side: object) -> int | str:
+    text = str(side)
+    return int(text) if text.isdigit() else "N"

@@ -1,0 +1,271 @@
+"""Bundles and run folders: a model with everything it needs, verified before any parser touches it."""
+
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from semise_sdk import __version__
+from semise_sdk.archive import extract, write_archive
+from semise_sdk.atomic import write_bytes
+from semise_sdk.errors import BundleError, SpecError
+from semise_sdk.integrity import hash_file, list_files, read_verified, verify
+from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
+from semise_sdk.references import ReferenceBank
+from semise_sdk.spec import ModelInfo
+
+GraphName = Literal["encoder", "classifier", "unet"]
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+REFERENCES = "references.safetensors"
+CALIBRATION = "calibration.json"
+MODEL_CARD = "MODEL_CARD.md"
+GOLDEN = "golden/"
+MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, GOLDEN, MODEL_CARD)
+SUFFIX = ".semise"
+
+_MAX_MANIFEST_BYTES = 16 << 20
+# The key `location` of a TensorProto's external_data entry, as it stands in the serialised graph.
+_EXTERNAL_DATA = b"\x0a\x08location\x12"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFile:
+    """One graph of an open bundle.
+
+    Args:
+        name: ``encoder``, ``classifier`` or ``unet``.
+        precision: ``fp32``, or another precision that the bundle carries.
+        path: Its ONNX file.
+        sha256: What that file was when the bundle was opened.
+        inputs: Types and shapes of its inputs.
+        outputs: Types and shapes of its outputs.
+    """
+
+    name: GraphName
+    precision: str
+    path: Path
+    sha256: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def read(self) -> bytes:
+        """Returns the graph, proven again to be what the manifest promised: what is parsed is what was hashed.
+
+        Raises:
+            BundleError: it was altered since the bundle was opened, or it refers to data outside of itself.
+        """
+        content = read_verified(self.path, self.sha256)
+        if _EXTERNAL_DATA in content:
+            raise BundleError(f"expected {self.path.name} to hold its own weights, found external data: do not use it")
+        return content
+
+
+class Bundle:
+    """A verified bundle, open until :meth:`close`.
+
+    Every file is hashed before any parser touches it; what the manifest does not list is refused.
+
+    Args:
+        folder: The bundle's folder.
+        manifest: Its manifest.
+        scratch: A temporary folder that goes with the bundle, where a ``.semise`` file was unpacked.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, scratch: Path | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._finalizer = weakref.finalize(self, _remove, scratch, os.getpid()) if scratch else None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Returns the bundle in a folder or in a ``.semise`` file.
+
+        Raises:
+            BundleError: there is none, or it is damaged, altered, incomplete or holds what no bundle holds.
+        """
+        where = Path(path)
+        if where.is_dir():
+            return cls(where, _verified_manifest(where))
+        if not where.is_file():
+            raise BundleError(f"expected a bundle, found nothing at {where}: make one with semise export RUN")
+        scratch = Path(tempfile.mkdtemp(prefix="semise-"))  # only its owner may enter it
+        try:
+            extract(where, scratch)
+            return cls(scratch, _verified_manifest(scratch), scratch=scratch)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.manifest.name
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model's description."""
+        return self.manifest.model
+
+    def path(self, name: str) -> Path:
+        """Returns where a file of the bundle lies; raises BundleError when the manifest does not list it."""
+        if name not in self.manifest.files:
+            raise BundleError(f"expected {name} in bundle {self.name}, found none: export it again with this SDK")
+        return self.folder / name
+
+    def read(self, name: str) -> bytes:
+        """Returns the content of a file of the bundle, proven again to be what the manifest promised."""
+        return read_verified(self.path(name), self.manifest.files[name])
+
+    def graph(self, name: GraphName, precision: str = "fp32") -> GraphFile:
+        """Returns one graph; raises BundleError when the bundle carries none of that name and precision."""
+        entry = self.manifest.graphs.get(name if precision == "fp32" else f"{name}_{precision}")
+        if entry is None or entry.precision != precision:
+            found = ", ".join(sorted(self.manifest.graphs))
+            raise BundleError(f"expected graph {name} in {precision} in bundle {self.name}, found {found}")
+        return GraphFile(
+            name=name,
+            precision=precision,
+            path=self.path(entry.file),
+            sha256=self.manifest.files[entry.file],
+            inputs=entry.inputs,
+            outputs=entry.outputs,
+        )
+
+    def references(self) -> ReferenceBank:
+        """Returns the bundle's bank of healthy references; raises BundleError when it has none."""
+        return ReferenceBank.from_file(self.path(REFERENCES), mode=self.model.reference_mode)
+
+    @property
+    def weights(self) -> Path:
+        """The weights for the pytorch backend; raises BundleError when the bundle has none."""
+        return self.path(WEIGHTS)
+
+    def close(self) -> None:
+        """Removes what opening unpacked; the bundle's own files stay."""
+        if self._finalizer is not None:
+            self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunModel:
+    """The model of a finished run folder: weights and references, but no graphs, so for the pytorch backend only."""
+
+    name: str
+    model: ModelInfo
+    weights: Path
+    references_file: Path
+
+    def references(self) -> ReferenceBank:
+        """Returns the bank of healthy training images."""
+        return ReferenceBank.from_file(self.references_file, mode=self.model.reference_mode)
+
+    def close(self) -> None:
+        """Does nothing: a run folder holds nothing open."""
+
+
+def is_run(path: Path) -> bool:
+    """Returns whether ``path`` is a run folder with a finished model."""
+    return (path / "checkpoint" / "model.json").is_file()
+
+
+def open_run(path: str | os.PathLike[str]) -> RunModel:
+    """Returns the model of a run folder.
+
+    Raises:
+        BundleError: the run is not finished, or its files are damaged.
+    """
+    run = Path(path)
+    checkpoint = run / "checkpoint"
+    if not is_run(run):
+        raise BundleError(f"expected a finished run in {run}, found no checkpoint/model.json: semise train --resume")
+    try:
+        model = ModelInfo.from_json(json.loads((checkpoint / "model.json").read_bytes()))
+    except (OSError, ValueError, TypeError, SpecError) as error:
+        raise BundleError(f"expected {checkpoint / 'model.json'} to describe a model, found {error}") from error
+    files = {"weights": checkpoint / "model.safetensors", "references_file": checkpoint / REFERENCES}
+    for file in files.values():
+        if not file.is_file():
+            raise BundleError(f"expected {file}, found it missing: train again")
+    return RunModel(name=model.name, model=model, **files)
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    model: ModelInfo,
+    graphs: Mapping[str, GraphEntry],
+    parity: tuple[Mapping[str, object], ...] = (),
+    provenance: Mapping[str, object] | None = None,
+) -> Manifest:
+    """Hashes every file in ``folder`` and writes its manifest.json last, whole or not at all; returns it.
+
+    Raises:
+        BundleError: a file is of a kind that no bundle holds, or a graph of the model is missing.
+        OutputError: the manifest cannot be written.
+    """
+    files = {name: hash_file(path) for name, path in list_files(folder).items() if name != MANIFEST}
+    manifest = Manifest(
+        name=model.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sdk_version=__version__,
+        model=model,
+        graphs=graphs,
+        files=files,
+        parity=parity,
+        provenance=provenance or {},
+    )
+    text = json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n"
+    checked = Manifest.from_json(text)
+    write_bytes(folder / MANIFEST, text.encode())
+    return checked
+
+
+def pack(folder: Path, target: Path) -> None:
+    """Writes the verified bundle in ``folder`` as one ``.semise`` file; the same folder gives the same bytes.
+
+    Raises:
+        BundleError: the folder is no sound bundle, or ``target`` is not named ``*.semise``.
+        OutputError: the file cannot be written.
+    """
+    if target.suffix != SUFFIX:
+        raise BundleError(f"expected a name that ends in {SUFFIX}, found {target.name}")
+    with Bundle.open(folder) as bundle:
+        write_archive(
+            {MANIFEST: folder / MANIFEST} | {name: bundle.path(name) for name in bundle.manifest.files}, target
+        )
+
+
+def _verified_manifest(folder: Path) -> Manifest:
+    if not (folder / MANIFEST).is_file():
+        hint = f"give {folder / 'bundle'}, or semise export {folder}" if is_run(folder) else "get the bundle again"
+        raise BundleError(f"expected {MANIFEST} in {folder}, found none: {hint}")
+    files = list_files(folder)
+    path = files.pop(MANIFEST)
+    if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"expected {MANIFEST} of at most {_MAX_MANIFEST_BYTES:,} bytes, found more: do not use it")
+    manifest = Manifest.from_json(path.read_bytes())
+    verify(files, manifest.files)
+    return manifest
+
+
+def _remove(folder: Path, owner: int) -> None:
+    # A forked child must not take away what its parent still reads.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

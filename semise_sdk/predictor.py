@@ -1,0 +1,278 @@
+"""The public face of the runtime: images in; ranking, grades, masks, maps and embeddings out."""
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+
+from semise_sdk.backends.registry import check_backend
+from semise_sdk.bundle import Bundle, RunModel, is_run, open_run
+from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
+from semise_sdk.graphs import Graphs, opener_for
+from semise_sdk.inputs import Images, describe, named_images
+from semise_sdk.machine import usable_cores
+from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
+from semise_sdk.postprocess import ranked
+from semise_sdk.references import ReferenceBank
+from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
+from semise_sdk.spec import ModelInfo
+from semise_sdk.tasks import (
+    Needs,
+    Row,
+    analysis_of,
+    classification_of,
+    embedding_of,
+    measure,
+    read_slot,
+    segmentation_of,
+    severity_of,
+)
+
+Reference = Images | ReferenceBank
+Answer = TypeVar("Answer")
+
+
+class Predictor:
+    """A model, loaded once and ready for any number of images.
+
+    Every method takes a path (a file or a folder), bytes, an array, or an iterable of these that is consumed lazily,
+    and gives one answer per image in input order (``rank``: sorted), whatever happened to it: an image that cannot be
+    read has ``status`` error and a reason. The methods whose names start with ``iter`` are streams in constant
+    memory: images are decoded ahead while the engine runs.
+
+    Threads: any number of threads may call any method at the same time, and each gets exactly what it would get
+    alone. A stream itself belongs to one thread at a time. ``close`` may be called from any thread: work in progress
+    ends, and every stream that is not finished raises BackendError at its next step. A forked process must open a
+    predictor of its own; using its parent's raises BackendError.
+
+    Args:
+        source: The bundle or run folder; closed together with the predictor.
+        graphs: Its graphs.
+        workers: Threads that decode images; None for one per usable core.
+        batch_size: Images per engine run; None for what serves the backend best.
+
+    Example:
+        >>> with Predictor.open("bundle") as predictor:  # doctest: +SKIP
+        ...     ranking = predictor.rank("images", reference="healthy.png")
+    """
+
+    def __init__(
+        self, source: Bundle | RunModel, graphs: Graphs, *, workers: int | None = None, batch_size: int | None = None
+    ) -> None:
+        if (workers is not None and workers < 1) or (batch_size is not None and batch_size < 1):
+            raise ValueError(f"expected workers and batch_size of at least 1, found {workers} and {batch_size}")
+        self._source = source
+        self._graphs = graphs
+        self._batch_size = batch_size
+        self._images = Pool(workers or usable_cores(), "semise-image")
+        self._engines: Pool | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | os.PathLike[str],
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> Self:
+        """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
+
+        Args:
+            bundle: The bundle or run folder.
+            backend: ``auto``, or one that ``semise doctor`` lists; one that is named is never replaced by another.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; one that is named is never replaced by another.
+            threads: Cores that the engine may use; None for all that this process may.
+            batch_size: Images per engine run; None for what serves the backend best.
+            workers: Threads that decode images; None for one per usable core.
+
+        Raises:
+            BundleError: the bundle is damaged, altered or incomplete.
+            BackendError: the backend or device cannot be used here.
+        """
+        path = Path(bundle)
+        is_plain_run = is_run(path) and not (path / "manifest.json").exists()
+        check_backend("pytorch" if is_plain_run and backend == "auto" else backend, device)
+        source = open_run(path) if is_plain_run else Bundle.open(path)
+        graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads))
+        return cls(source, graphs, workers=workers, batch_size=batch_size)
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle or run."""
+        return self._source.name
+
+    @property
+    def model(self) -> ModelInfo:
+        """What the model expects and consists of."""
+        return self._source.model
+
+    @property
+    def backend(self) -> str:
+        """What computes, such as ``onnxruntime:CPUExecutionProvider``; loads the encoder if nothing is loaded yet."""
+        opened = self._graphs.any_opened() or self._graphs.get("encoder")
+        return f"{opened.name}:{opened.provider}"
+
+    def rank(self, images: Images, *, reference: Reference | None = None) -> Ranking:
+        """Returns the images from most to least severe.
+
+        Severity is the cosine distance to the reference, rounded to 6 decimals. Equal severities keep ranks of their
+        own, by file name; failed images come last, without a rank.
+
+        Args:
+            images: What to rank.
+            reference: Healthy images to measure from: a file, a folder, bytes, an array, an iterable of these or a
+                bank; None for the bundle's own bank.
+
+        Raises:
+            ReferenceImageError: a reference cannot be used.
+        """
+        rows = ranked(self.iter_severity(images, reference=reference))
+        return Ranking(rows=rows, reference=describe_reference(reference), backend=self.backend)
+
+    def classify(self, images: Images) -> list[Classification]:
+        """Returns the grade of each image; raises BundleError when the model has no classifier."""
+        return list(self.iter_classify(images))
+
+    def segment(self, images: Images) -> list[Segmentation]:
+        """Returns the mask of each image at its source's size; raises BundleError when the model has no U-Net."""
+        return list(self.iter_segment(images))
+
+    def analyze(self, images: Images, *, reference: Reference | None = None) -> list[Analysis]:
+        """Returns everything the model says of each image, from one pass (see :meth:`iter_analyze`)."""
+        return list(self.iter_analyze(images, reference=reference))
+
+    def embed(self, images: Images) -> list[Embedding]:
+        """Returns the encoder's pooled feature of each image."""
+        return list(self.iter_embed(images))
+
+    def iter_severity(self, images: Images, *, reference: Reference | None = None) -> Generator[Severity]:
+        """Returns a stream of severities in input order, with grades where the model has a classifier."""
+        needs = Needs(bank=self.reference_bank(reference), grade=self.model.has_classifier)
+        return self._answers(self._rows(images, needs), severity_of)
+
+    def iter_classify(self, images: Images) -> Generator[Classification]:
+        """Returns a stream of grades in input order; raises BundleError when the model has no classifier."""
+        if not self.model.has_classifier:
+            raise BundleError(f"expected a model with a classifier, found {self.name} without: train it with labels")
+        return self._answers(self._rows(images, Needs(grade=True)), classification_of)
+
+    def iter_segment(self, images: Images) -> Generator[Segmentation]:
+        """Returns a stream of masks in input order; raises BundleError when the model has no U-Net."""
+        if not self.model.has_segmenter:
+            raise BundleError(f"expected a model with a U-Net, found {self.name} without: train it with masks")
+        return self._drawn(self._rows(images, Needs(mask=True)), segmentation_of)
+
+    def iter_analyze(
+        self, images: Images, *, reference: Reference | None = None, masks: bool = True, maps: bool = True
+    ) -> Generator[Analysis]:
+        """Returns a stream of analyses in input order: severity, grade, mask and severity map, from one pass.
+
+        Args:
+            images: What to analyze.
+            reference: As in :meth:`rank`.
+            masks: False leaves the masks out, and the U-Net with them.
+            maps: False leaves the severity maps out.
+        """
+        needs = Needs(
+            bank=self.reference_bank(reference),
+            grade=self.model.has_classifier,
+            mask=masks and self.model.has_segmenter,
+            places=maps,
+        )
+        return self._drawn(self._rows(images, needs), analysis_of)
+
+    def iter_embed(self, images: Images) -> Generator[Embedding]:
+        """Returns a stream of embeddings in input order."""
+        return self._answers(self._rows(images, Needs()), embedding_of)
+
+    def reference_bank(self, reference: Reference | None = None) -> ReferenceBank:
+        """Returns the bank that ``reference`` stands for (see :meth:`rank`), to be given to many calls.
+
+        Raises:
+            ReferenceImageError: an image of it cannot be read or used, or there is none.
+            BundleError: it is None, and the bundle has no bank.
+        """
+        if isinstance(reference, ReferenceBank):
+            return reference
+        if reference is None:
+            return self._source.references()
+        vectors = []
+        for row in self._rows(reference, Needs()):
+            if row.reference_vector is None:
+                raise ReferenceImageError(f"expected healthy reference images, found {row.file} unusable: {row.reason}")
+            vectors.append(row.reference_vector)
+        if not vectors:
+            raise ReferenceImageError(
+                f"expected at least one healthy reference image in {describe_reference(reference)}, found none"
+            )
+        return ReferenceBank(np.stack(vectors), self.model.reference_mode)
+
+    def close(self) -> None:
+        """Lets work in progress end, drops what waits, and releases threads and engines; closing twice is harmless."""
+        if self._images.is_forked:
+            return
+        with self._lock:
+            self._is_closed = True
+            engines = self._engines
+        for pool in (self._images, engines):
+            if pool is not None:
+                pool.close()
+        self._graphs.close()
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rows(self, images: Images, needs: Needs) -> Generator[Row]:
+        self._images.check_process()
+        graph = self._graphs.get("unet" if needs.mask else "encoder")
+        return run_stream(
+            named_images(images),
+            functools.partial(read_slot, spec=self.model.spec),
+            functools.partial(measure, needs=needs, graphs=self._graphs),
+            images=self._images,
+            engines=self._engine_pool(graph.concurrency),
+            batch_size=self._batch_size or graph.batch_size,
+        )
+
+    def _engine_pool(self, threads: int) -> Pool:
+        with self._lock:
+            if self._is_closed:
+                raise BackendError(CLOSED)
+            if self._engines is None:
+                self._engines = Pool(threads, "semise-engine")
+            return self._engines
+
+    def _answers(self, rows: Generator[Row], answer: Callable[[Row, ModelInfo], Answer]) -> Generator[Answer]:
+        with closing(rows):
+            for row in rows:
+                yield answer(row, self.model)
+
+    def _drawn(self, rows: Generator[Row], answer: Callable[[Row, ModelInfo], Answer]) -> Generator[Answer]:
+        # A mask may have a hundred megapixels: few exist at once, and they are drawn beside each other.
+        drawn = in_order(self._images, lambda row: answer(row, self.model), rows, ahead=self._images.threads + 1)
+        with closing(rows), closing(drawn):
+            yield from drawn
+
+
+def describe_reference(reference: Reference | None) -> str:
+    """Returns what severity was measured from in a few words: ``bundle``, a path, or what kind of thing it was."""
+    if reference is None:
+        return "bundle"
+    return f"bank of {len(reference.vectors)}" if isinstance(reference, ReferenceBank) else describe(reference)

@@ -1,0 +1,209 @@
+"""What a model says of a batch of images, and how that becomes the answer of each task."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semise_sdk.errors import ImageReadError, SpecError
+from semise_sdk.graphs import Graphs
+from semise_sdk.inputs import NamedImage
+from semise_sdk.postprocess import mask_of, severity_map_of, softmax
+from semise_sdk.preprocess import to_canvas
+from semise_sdk.readers import read_image
+from semise_sdk.record import Canvas, Geometry
+from semise_sdk.references import ReferenceBank, has_direction
+from semise_sdk.results import Analysis, Classification, Embedding, Segmentation, Severity
+from semise_sdk.spec import InputSpec, ModelInfo
+
+NO_ANSWER = "no_answer: expected finite numbers from the network, found otherwise; look at the image"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image on its canvas."""
+
+    file: str
+    canvas: Canvas
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """An image that could not be read, and why."""
+
+    file: str
+    reason: str
+
+
+Slot = ReadImage | FailedImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Needs:
+    """What a task asks of the network.
+
+    Args:
+        bank: References to measure severity from; None for no severity.
+        grade: Whether to grade.
+        mask: Whether to draw a mask.
+        places: Whether to measure the severity of each place.
+    """
+
+    bank: ReferenceBank | None = None
+    grade: bool = False
+    mask: bool = False
+    places: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """What the network said of one image, or why it said nothing.
+
+    Args:
+        file: The image's name in results.
+        reason: Why there is no answer; empty where there is one.
+        severity: Its severity, where asked for.
+        probabilities: Of each grade, where asked for.
+        embedding: Pooled feature ``[F]``.
+        reference_vector: What it contributes as a reference, ``[D]``.
+        logits: Mask logits ``[h, w]`` on the canvas, where asked for.
+        places: Severity ``[h, w]`` of each place of the last feature map, where asked for.
+        geometry: Where the image lies on the canvas.
+    """
+
+    file: str
+    reason: str = ""
+    severity: float | None = None
+    probabilities: tuple[float, ...] = ()
+    embedding: NDArray[np.float32] | None = None
+    reference_vector: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
+    places: NDArray[np.float32] | None = None
+    geometry: Geometry | None = None
+
+
+def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
+    """Returns the image on its canvas, or why that cannot be: whatever is wrong with it stays with it."""
+    try:
+        return ReadImage(image.file, to_canvas(read_image(image.source), spec))
+    except ImageReadError as error:
+        return FailedImage(image.file, error.reason)
+    except SpecError as error:
+        return FailedImage(image.file, f"does_not_fit: {error}")
+    except Exception as error:
+        # A decoder met by a hostile file may raise anything; the other images of the batch are not to suffer.
+        _logger.warning("reading one image failed in an unforeseen way", exc_info=error)
+        return FailedImage(image.file, f"unforeseen: {type(error).__name__} while reading; please report the file")
+
+
+def measure(slots: Sequence[Slot], *, needs: Needs, graphs: Graphs) -> list[Row]:
+    """Returns what the network says of each image, from one pass over those that could be read.
+
+    Raises:
+        BackendError: the engine failed.
+    """
+    readable = [slot for slot in slots if isinstance(slot, ReadImage)]
+    measured = iter(_measure(readable, needs=needs, graphs=graphs) if readable else ())
+    return [
+        Row(file=slot.file, reason=slot.reason) if isinstance(slot, FailedImage) else next(measured) for slot in slots
+    ]
+
+
+def _measure(images: Sequence[ReadImage], *, needs: Needs, graphs: Graphs) -> list[Row]:
+    pixels = np.stack([image.canvas.pixels for image in images])
+    outputs = dict(graphs.get("unet" if needs.mask else "encoder").run({"pixels": pixels}))
+    if needs.grade:
+        outputs |= graphs.get("classifier").run({"embedding": outputs["embedding"]})
+    arrays = {name: np.asarray(values, np.float32) for name, values in outputs.items()}
+    return [
+        _row(image, {name: values[index] for name, values in arrays.items()}, needs)
+        for index, image in enumerate(images)
+    ]
+
+
+def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs) -> Row:
+    used = [outputs["embedding"], *(outputs[name] for name in ("logits", "mask_logits") if name in outputs)]
+    if needs.places:
+        used.append(outputs["severity_map_vectors"])
+    has_answer = all(np.isfinite(values).all() for values in used) and has_direction(outputs["severity_vector"])
+    if not has_answer:
+        return Row(file=image.file, reason=NO_ANSWER)
+    bank = needs.bank
+    return Row(
+        file=image.file,
+        severity=None if bank is None else float(bank.severity(outputs["severity_vector"][None])[0]),
+        probabilities=tuple(softmax(outputs["logits"]).tolist()) if needs.grade else (),
+        embedding=outputs["embedding"],
+        reference_vector=outputs["reference_vector"],
+        logits=outputs.get("mask_logits"),
+        places=bank.severity_map(outputs["severity_map_vectors"][None])[0] if bank and needs.places else None,
+        geometry=image.canvas.geometry,
+    )
+
+
+def severity_of(row: Row, model: ModelInfo) -> Severity:
+    """Returns a row as the answer of ``rank``."""
+    if row.reason:
+        return Severity(file=row.file, status="error", reason=row.reason)
+    return Severity(file=row.file, severity=row.severity, grade=_grade(row, model))
+
+
+def classification_of(row: Row, model: ModelInfo) -> Classification:
+    """Returns a row as the answer of ``classify``."""
+    if row.reason:
+        return Classification(file=row.file, status="error", reason=row.reason)
+    return Classification(file=row.file, label=_grade(row, model), probabilities=row.probabilities)
+
+
+def embedding_of(row: Row, _model: ModelInfo) -> Embedding:
+    """Returns a row as the answer of ``embed``."""
+    if row.reason:
+        return Embedding(file=row.file, status="error", reason=row.reason)
+    return Embedding(file=row.file, embedding=row.embedding)
+
+
+def segmentation_of(row: Row, model: ModelInfo) -> Segmentation:
+    """Returns a row as the answer of ``segment``, its mask at the source's size."""
+    analysis = analysis_of(row, model)
+    return Segmentation(
+        file=row.file,
+        mask=analysis.mask,
+        area_fraction=analysis.area_fraction,
+        status=analysis.status,
+        reason=analysis.reason,
+    )
+
+
+def analysis_of(row: Row, model: ModelInfo) -> Analysis:
+    """Returns a row as the answer of ``analyze``, its mask and map at the source's size."""
+    if row.reason or row.geometry is None:
+        return Analysis(file=row.file, status="error", reason=row.reason)
+    try:
+        mask, area_fraction = _mask(row.logits, row.geometry, model.mask_threshold)
+        places = None if row.places is None else severity_map_of(row.places, row.geometry)
+    except MemoryError:
+        reason = "out_of_memory: expected to hold a mask of the image's size in memory, found too little"
+        return Analysis(file=row.file, status="error", reason=reason)
+    return Analysis(
+        file=row.file,
+        severity=row.severity,
+        grade=_grade(row, model),
+        probabilities=row.probabilities,
+        mask=mask,
+        area_fraction=area_fraction,
+        severity_map=places,
+    )
+
+
+def _mask(
+    logits: NDArray[np.float32] | None, geometry: Geometry, threshold: float
+) -> tuple[NDArray[np.uint8] | None, float | None]:
+    return (None, None) if logits is None else mask_of(logits, geometry, threshold=threshold)
+
+
+def _grade(row: Row, model: ModelInfo) -> str | None:
+    return model.labels[int(np.argmax(row.probabilities))] if row.probabilities else None

@@ -1,0 +1,56 @@
+"""A tiny run and its bundle, made once for the tests that need a whole model."""
+
+from pathlib import Path
+
+import pytest
+
+PACKS = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+TINY = {
+    "name": "tiny",
+    "encoder": {"name": "test_resnet", "init": "scratch"},
+    "input": {"size": 48},
+    "heads": {"vector_dim": 32},
+    "phase1": {"epochs": 2, "batch_size": 20},
+    "phase2": {"epochs": 2, "batch_size": 20},
+    "classifier": {"epochs": 5, "augmented_views": 1},
+    "unet": {"epochs": 2, "decoder_channels": [16, 16, 8, 8, 8]},
+    "runtime": {"precision": "fp32"},
+}
+
+
+@pytest.fixture(scope="session")
+def packs() -> Path:
+    """The real image packs; skips where the checkout has none beside it."""
+    if not PACKS.is_dir():
+        pytest.skip("needs the image packs at ../shared/data")
+    return PACKS
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """The manifest of 80 phantom images with masks and a few unlabeled ones."""
+    from semise_sdk.phantoms import write_phantoms
+
+    return write_phantoms(tmp_path_factory.mktemp("phantoms"), count=80, seed=3, size=64)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Returns the configuration of a run of a few seconds, with overrides."""
+    from semise_training.config import build_config, merge
+
+    def build(manifest: Path, **overrides):
+        return build_config("recommended", merge(merge(TINY, {"data": {"manifest": manifest}}), overrides))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_run(phantoms, tiny_config, tmp_path_factory) -> Path:
+    """A finished run folder, trained for real for a few seconds."""
+    from semise_training.reporting import SilentReporter
+    from semise_training.train import train
+
+    root = tmp_path_factory.mktemp("runs") / "tiny"
+    return train(tiny_config(phantoms), root, reporter=SilentReporter()).root

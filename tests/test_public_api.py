@@ -1,0 +1,44 @@
+"""The public names are frozen: a name that appears or goes is a decision, and changes this list."""
+
+import semise_sdk
+
+PUBLIC = [
+    "Analysis",
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "Classification",
+    "ConfigError",
+    "DataError",
+    "Embedding",
+    "ImageReadError",
+    "InputSpec",
+    "ModelInfo",
+    "OutputError",
+    "ParityError",
+    "Predictor",
+    "RankedImage",
+    "Ranking",
+    "ReferenceBank",
+    "ReferenceImageError",
+    "Segmentation",
+    "SemiseError",
+    "Severity",
+    "SpecError",
+    "TrainingError",
+    "__version__",
+]
+
+
+def test_the_public_names_are_these():
+    assert sorted(semise_sdk.__all__) == PUBLIC
+    assert list(semise_sdk.__all__) == sorted(semise_sdk.__all__)
+    assert all(hasattr(semise_sdk, name) for name in PUBLIC)
+
+
+def test_version_and_changelog_agree():
+    from pathlib import Path
+
+    changelog = Path(semise_sdk.__file__).parents[1] / "CHANGELOG.md"
+    first = next(line for line in changelog.read_text().splitlines() if line.startswith("## "))
+    assert first.split()[1] == semise_sdk.__version__

@@ -1,0 +1,104 @@
+"""A whole run on phantoms: its files, its resume, and its refusals."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+from semise_sdk.errors import ConfigError, DataError, TrainingError
+from semise_sdk.spec import ModelInfo
+from semise_training.reporting import SilentReporter
+from semise_training.run_folder import read_records
+from semise_training.train import resume, train
+
+
+class Killed(Exception):
+    """Stands for a kill at an arbitrary step."""
+
+
+class KillingReporter(SilentReporter):
+    def __init__(self, stage, step):
+        self.stage, self.left, self.current = stage, step, ""
+
+    def start(self, label, total):
+        self.current = label
+
+    def step(self, note):
+        if self.current == self.stage:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+
+
+def test_a_run_folder_holds_what_others_script_against(tiny_run):
+    for name in ("config.yaml", "split.csv", "metrics.jsonl"):
+        assert (tiny_run / name).is_file()
+    plots = {path.name for path in (tiny_run / "plots").iterdir()}
+    assert plots == {"losses.png", "severity_radius.png", "embedding.png"}
+    model = ModelInfo.from_json(json.loads((tiny_run / "checkpoint" / "model.json").read_text()))
+    assert model.labels == ("healthy", "mild", "moderate", "severe", "critical")
+    assert model.has_segmenter
+    calibration = json.loads((tiny_run / "checkpoint" / "calibration.json").read_text())
+    assert calibration["n"] == len(calibration["healthy_severity"]) > 0
+
+
+def test_every_epoch_leaves_one_record_with_its_monitors(tiny_run):
+    records = read_records(tiny_run / "metrics.jsonl")
+    assert [(r["stage"], r["epoch"]) for r in records if r["stage"].startswith("phase")] == [
+        ("phase1", 1), ("phase1", 2), ("phase2", 1), ("phase2", 2)
+    ]  # fmt: skip
+    last = records[3]
+    assert set(last["loss"]) == set(last["gradient_norms"]) == {"ntxent", "preference", "pairs"}
+    assert {"rankme", "uniformity", "kendall_tau", "auroc_healthy", "pair_accuracy", "radius"} < set(last)
+
+
+@pytest.mark.parametrize(("stage", "step"), [("phase1", 4), ("phase2", 5), ("classifier", 9), ("unet", 6)])
+def test_a_killed_run_resumes_to_the_same_model(stage, step, tiny_run, phantoms, tmp_path, tiny_config):
+    with pytest.raises(Killed):
+        train(tiny_config(phantoms), tmp_path / "run", reporter=KillingReporter(stage, step))
+    resume(tmp_path / "run", reporter=SilentReporter())
+    expected, found = (load_file(run / "checkpoint" / "model.safetensors") for run in (tiny_run, tmp_path / "run"))
+    assert set(expected) == set(found)
+    assert all((expected[name] == found[name]).all() for name in expected)
+    assert comparable(tmp_path / "run") == comparable(tiny_run)
+
+
+def comparable(run):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in read_records(run / "metrics.jsonl")]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tiny_run, phantoms, tiny_config):
+    with pytest.raises(ConfigError, match="--resume"):
+        train(tiny_config(phantoms), tiny_run, reporter=SilentReporter())
+
+
+def test_a_nan_is_said_in_one_sentence(phantoms, tmp_path, tiny_config):
+    config = tiny_config(phantoms, optimizer={"name": "sgd", "lr": 1e20, "head_lr": 1e20})
+    with pytest.raises(TrainingError, match="phase1"):
+        train(config, tmp_path / "run", reporter=SilentReporter())
+
+
+def test_the_untrained_encoder_is_a_method_on_the_same_split(tiny_run, phantoms, tmp_path, tiny_config):
+    run = train(tiny_config(phantoms, method="imagenet"), tmp_path / "run", reporter=SilentReporter())
+    model = ModelInfo.from_json(json.loads((run.checkpoint / "model.json").read_text()))
+    assert model.network.projection == "identity"
+    assert model.network.vector_dim == model.network.feature_dim
+    assert run.split.read_text() == (tiny_run / "split.csv").read_text()
+    assert {record["stage"] for record in read_records(run.metrics)} == {"classifier", "unet"}
+
+
+def test_leaky_data_is_refused_with_every_problem(phantoms, tmp_path, tiny_config):
+    lines = phantoms.read_text().splitlines()
+    header = lines[0] + ",split"
+    rows = [f"{line},{'train' if index % 2 else 'test'}" for index, line in enumerate(lines[1:])]
+    manifest = phantoms.with_name("leaky.csv")
+    manifest.write_text("\n".join([header, *rows]))
+    with pytest.raises(DataError) as caught:
+        train(tiny_config(manifest), tmp_path / "run", reporter=SilentReporter())
+    assert len(caught.value.problems) > 1
+
+
+def test_an_unknown_method_lists_the_known_ones(phantoms, tmp_path, tiny_config):
+    with pytest.raises(ConfigError, match="semise, imagenet"):
+        train(tiny_config(phantoms, method="magic"), tmp_path / "run", reporter=SilentReporter())
+    assert not (tmp_path / "run").exists()
