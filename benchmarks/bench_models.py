@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from semise_export.onnx import export_graphs
+from semise_export.onnx import export_graphs, graph_entry
 from semise_sdk.bundle import write_manifest
 from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
 from semise_sdk.models.network import SemiSeNetwork
@@ -32,11 +32,11 @@ def build_bundle(encoder: str, folder: Path, *, size: int = 224) -> Path:
     )
     bundle = folder / "bundle"
     bundle.mkdir(parents=True)
-    graphs = export_graphs(network, model, bundle)
+    graphs = {Path(file).stem: graph_entry(bundle / file) for file in export_graphs(network, model.spec, bundle)}
     save_file(network.state_dict(), bundle / "weights.safetensors")
     ReferenceBank(np.random.default_rng(0).normal(size=(8, 256)).astype(np.float32)).save(
         bundle / "references.safetensors"
     )
     (bundle / "calibration.json").write_text(json.dumps({"schema": 1, "n": 0, "healthy_severity": []}))
-    write_manifest(bundle, model=model, graphs=graphs, parity=[], provenance={})
+    write_manifest(bundle, model=model, graphs=graphs)
     return bundle

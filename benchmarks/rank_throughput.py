@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semise_sdk.bundle import Bundle
+from semise_sdk.graphs import Graphs, opener_for
 from semise_sdk.phantoms import write_phantoms
 from semise_sdk.predictor import Predictor
 from semise_sdk.preprocess import to_canvas
@@ -111,11 +113,11 @@ def rate(count: int, run: object) -> float:
 
 def bare_rate(bundle: Path, backend: str, files: list[Path], batch: int) -> float:
     """Returns images per second of the engine alone, on batches that lie ready in memory."""
-    with Bundle.open(bundle) as opened, Predictor.open(bundle, backend=backend) as predictor:
+    with Bundle.open(bundle) as opened, closing(Graphs(opener_for(opened, backend=backend, device="cpu"))) as graphs:
         spec = opened.model.spec
         canvases = np.stack([to_canvas(read_image(path), spec).pixels for path in files[: 4 * batch]])
         batches = [canvases[start : start + batch] for start in range(0, len(canvases), batch)]
-        encoder, classifier = predictor.graphs.encoder, predictor.graphs.classifier
+        encoder, classifier = graphs.get("encoder"), graphs.get("classifier")
         classifier.run({"embedding": encoder.run({"pixels": batches[0]})["embedding"]})
         started = time.perf_counter()
         done = 0

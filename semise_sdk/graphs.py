@@ -47,7 +47,7 @@ class Graphs:
             self._opened.clear()
 
 
-def opener_for(source: Bundle | RunModel, *, backend: str, device: str, threads: int | None) -> Opener:
+def opener_for(source: Bundle | RunModel, *, backend: str, device: str, threads: int | None = None) -> Opener:
     """Returns what opens the graphs of ``source``: all of them with the backend that the first one got."""
     chosen: list[str] = []
 

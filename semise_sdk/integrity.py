@@ -5,8 +5,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
 from io import BufferedReader
+from pathlib import Path, PurePosixPath
 
 from semise_sdk.errors import BundleError
 

@@ -43,6 +43,7 @@ def draw_phantom(severity: int, *, seed: int, size: int = 160, view: int = 0) ->
 
     Layers of tissue, speckle, shadows, brightness and contrast differ from patient to patient at every level, so
     that severity is not the mean grey; size, contrast, irregularity and number of the lesions grow with severity.
+    One seed at rising severity is one patient growing worse.
 
     Args:
         severity: Level 0 (healthy, no lesion) to 4.
@@ -121,9 +122,8 @@ class _Planned:
     view: int
 
     def row(self) -> tuple[str, ...]:
-        if not self.labeled:
-            return (self.image, "", "", "", self.group)
-        return (self.image, str(self.severity), LABELS[self.severity], self.mask, self.group)
+        known = (str(self.severity), LABELS[self.severity], self.mask) if self.labeled else ("", "", "")
+        return (self.image, *known, self.group)
 
 
 def _plan(count: int, *, levels: int, seed: int) -> Iterator[_Planned]:
@@ -153,10 +153,11 @@ def _patients(count: int, *, levels: int, rng: Random) -> list[tuple[int, int, b
     shares += [(level, False, (unlabeled + level) // levels) for level in range(levels)]
     patients: list[tuple[int, int, bool]] = []
     for severity, labeled, images in shares:
-        while images > 0:
-            taken = min(images, int(rng.integers(1, 3)))
+        left = images
+        while left > 0:
+            taken = min(left, int(rng.integers(1, 3)))
             patients.append((severity, taken, labeled))
-            images -= taken
+            left -= taken
     return [patients[index] for index in rng.permutation(len(patients))]
 
 
@@ -165,17 +166,17 @@ def _prepare(folder: Path, names: set[str]) -> None:
         (folder / part).mkdir(parents=True, exist_ok=True)
     strangers = sorted(path.name for path in (folder / "images").iterdir() if path.name not in names)
     if strangers:
+        where = folder / "images"
         raise OutputError(
-            f"expected no other images in {folder / 'images'}, found {strangers[0]!r}: remove them or choose another folder"
+            f"expected no other images in {where}, found {strangers[0]}: remove them or choose another folder"
         )
 
 
 def _write_images(folder: Path, item: _Planned, *, size: int) -> None:
     phantom = draw_phantom(item.severity, seed=item.patient_seed, size=size, view=item.view)
-    options = {"quality": _JPEG_QUALITY} if item.image.endswith(".jpg") else {}
-    Image.fromarray(phantom.image).save(folder / item.image, **options)
+    Image.fromarray(phantom.image).save(folder / item.image, quality=_JPEG_QUALITY)  # which PNG ignores
     if item.labeled:
-        Image.fromarray(phantom.mask).save(folder / item.mask, optimize=True)
+        Image.fromarray(phantom.mask).save(folder / item.mask)
 
 
 def _write_manifest(path: Path, plan: list[_Planned]) -> Path:
@@ -201,17 +202,17 @@ def _tissue(rng: Random, *, size: int, shift: Plane) -> Plane:
     radius = np.exp(rng.uniform(np.log(0.9), np.log(4.0)))
     depth = np.hypot(x, y + radius) - radius + 0.5 * shift[1]
     depth = depth + _wave(rng, x, amplitude=rng.uniform(0.01, 0.05))
-    edges = np.cumsum([rng.uniform(0.03, 0.07), rng.uniform(0.08, 0.22), rng.uniform(0.30, 0.50), rng.uniform(0.1, 0.2)])
-    levels = [0.85, rng.uniform(0.25, 0.45), rng.uniform(0.5, 0.75), rng.uniform(0.3, 0.6), rng.uniform(0.15, 0.4)]
+    edges = np.cumsum(rng.uniform([0.03, 0.08, 0.30, 0.10], [0.07, 0.22, 0.50, 0.20]))
+    levels = rng.uniform([0.8, 0.25, 0.5, 0.3, 0.15], [0.9, 0.45, 0.75, 0.6, 0.4])
     echo = np.full_like(depth, levels[0])
-    for edge, before, after in zip(edges, levels, levels[1:], strict=False):
+    for edge, before, after in zip(edges, levels[:-1], levels[1:], strict=True):
         bent = depth - edge - _wave(rng, x, amplitude=0.015)
         echo += (after - before) * _smooth_step(bent / rng.uniform(0.006, 0.03))
         echo += rng.uniform(0.05, 0.4) * np.exp(-((bent / 0.008) ** 2))
     fibres = _smooth_noise(rng, size=size, shift=shift, lengths=(rng.uniform(0.02, 0.04), rng.uniform(0.06, 0.15)))
     lobules = _smooth_noise(rng, size=size, shift=shift, lengths=(0.05, 0.08))
     echo += rng.uniform(0.05, 0.3) * np.exp(-((fibres / 0.15) ** 2)) * _smooth_step((depth - edges[0]) / 0.01)
-    return np.clip(echo * np.exp(0.15 * lobules), 0.03, None) * _ducts(rng, x, y)
+    return np.maximum(echo * np.exp(0.15 * lobules), 0.03) * _ducts(rng, x, y)
 
 
 def _ducts(rng: Random, x: Plane, y: Plane) -> Plane:
@@ -232,7 +233,7 @@ def _lesions(rng: Random, *, severity: int, size: int, shift: Plane) -> tuple[ND
     x, y = _grid(size, shift)
     rough = _smooth_noise(rng, size=size, shift=shift, lengths=(0.022, 0.022))
     place = np.array([rng.uniform(-0.24, 0.24), rng.uniform(0.36, 0.62)])
-    radius = 0.045 + 0.034 * (severity + rng.uniform(-0.35, 0.35))
+    radius = 0.05 + 0.034 * (severity + rng.uniform(-0.35, 0.35))
     main = x - place[0], y - place[1]
     for number in range(1 + int(rng.integers(0, severity))):
         angle, away, share = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.5, 2.0), rng.uniform(0.3, 0.5)
@@ -240,7 +241,7 @@ def _lesions(rng: Random, *, severity: int, size: int, shift: Plane) -> tuple[ND
             away, share = 0.0, 1.0
         across, down = main[0] - away * np.cos(angle), main[1] - away * np.sin(angle)
         inside = _inside(rng, across, down, rough, radius=radius * share, severity=severity)
-        contrast = 0.38 + 0.11 * (severity + rng.uniform(-0.5, 0.5))
+        contrast = 0.45 + 0.09 * (severity + rng.uniform(-0.5, 0.5))
         factor = np.minimum(factor, 1 - min(contrast, 0.88) * _smooth_step(inside / 0.012))
         lesion |= inside > 0
     return lesion, factor * _shadow(rng, *main, radius=radius, severity=severity)
@@ -298,5 +299,7 @@ def _smooth_noise(rng: Random, *, size: int, shift: Plane, lengths: tuple[float,
     vertical, horizontal = np.fft.fftfreq(size)[:, None] * size, np.fft.rfftfreq(size)[None, :] * size
     decay = np.exp(-2 * np.pi**2 * ((vertical * lengths[0]) ** 2 + (horizontal * lengths[1]) ** 2))
     moved = np.exp(-2j * np.pi * (horizontal * shift[0] + vertical * shift[1]))
-    noise: Plane = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) * decay * moved, s=(size, size))
-    return noise / noise.std()
+    # A stream of its own: the number of pixels does not change what is drawn next, a size shows the same patient.
+    white = rng.spawn(1)[0].standard_normal((size, size))
+    noise: Plane = np.fft.irfft2(np.fft.rfft2(white) * decay * moved, s=(size, size))
+    return noise / float(noise.std())

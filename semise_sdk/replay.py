@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semise_sdk.bundle import GOLDEN, Bundle
-from semise_sdk.errors import BundleError, ParityError
+from semise_sdk.backends import BACKENDS, available
+from semise_sdk.bundle import GOLDEN, WEIGHTS, Bundle
+from semise_sdk.errors import BackendError, BundleError, ParityError
 from semise_sdk.predictor import Predictor
 
 SCHEMA = 1
@@ -127,6 +128,23 @@ def replay(bundle: str | os.PathLike[str], *, backend: str = "auto", device: str
     return _compare(expected, found, backend=name)
 
 
+def replay_all(bundle: str | os.PathLike[str]) -> tuple[tuple[ReplayReport, ...], dict[str, str]]:
+    """Returns a replay on every backend that can run the bundle here, and for each other backend why it cannot.
+
+    Raises:
+        BundleError: the bundle is damaged, or holds no golden files.
+        BackendError: no backend can run it, or one that should refuses it.
+    """
+    with Bundle.open(bundle) as opened:
+        skipped = {entry.name: f"{entry.reason} ({entry.pip})" for entry in available() if entry.reason}
+        if WEIGHTS not in opened.manifest.files:
+            skipped.setdefault("pytorch", f"the bundle holds no {WEIGHTS}")
+        chosen = [entry.name for entry in BACKENDS if entry.name not in skipped]
+        if not chosen:
+            raise BackendError(f"expected a backend to replay on, found none: {'; '.join(skipped.values())}")
+        return tuple(replay(opened.folder, backend=name) for name in chosen), skipped
+
+
 def answers(predictor: Predictor, images: Sequence[Path]) -> Iterator[Answer]:
     """Yields what an open predictor says of golden pictures."""
     embeddings = predictor.iter_embed(images)
@@ -154,11 +172,14 @@ def _read_expected(bundle: Bundle) -> _Expected:
         if data["schema"] != SCHEMA:
             raise BundleError(f"expected golden files of schema {SCHEMA}, found {data['schema']!r}: update semise-sdk")
         tolerance = {name: float(data["tolerance"][name]) for name in QUANTITIES}
-        return _Expected(tuple(_answer(entry) for entry in data["answers"]), tolerance)
+        golden = tuple(_answer(entry) for entry in data["answers"])
     except (ValueError, TypeError, KeyError) as error:
         raise BundleError(
             f"expected {GOLDEN}{EXPECTED} to hold golden answers, found {error!r}: export again"
         ) from error
+    if not golden:
+        raise BundleError(f"expected {GOLDEN}{EXPECTED} to hold golden answers, found none: export again")
+    return _Expected(golden, tolerance)
 
 
 def _answer(entry: Mapping[str, object]) -> Answer:

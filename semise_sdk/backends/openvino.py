@@ -1,8 +1,12 @@
 """The OpenVINO backend, on CPUs."""
 
+import importlib
 import queue
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,12 +30,33 @@ if TYPE_CHECKING:
 
 NAME = "openvino"
 
+_TELEMETRY = "openvino_telemetry"
+_import_lock = threading.Lock()
+
+
+def engine() -> ModuleType:
+    """Returns the ``openvino`` module, imported so that it stays off the network.
+
+    ``import openvino`` reports itself to a web analytics service wherever ``openvino_telemetry`` is installed, which
+    its wheel requires. Where that package cannot be imported, OpenVINO takes its own stub, which sends nothing.
+    """
+    with _import_lock:
+        is_loaded = "openvino" in sys.modules
+        hidden = sys.modules.get(_TELEMETRY)
+        if not is_loaded:
+            sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # makes its import fail
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            if not is_loaded:
+                del sys.modules[_TELEMETRY]
+            if hidden is not None:
+                sys.modules[_TELEMETRY] = hidden
+
 
 def devices() -> tuple[str, ...]:
     """Returns ``cpu``."""
-    import openvino
-
-    return ("cpu",) if "CPU" in openvino.Core().available_devices else ()
+    return ("cpu",) if "CPU" in engine().Core().available_devices else ()
 
 
 def check_device(device: Device) -> None:
@@ -46,11 +71,9 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OpenVin
     Raises:
         BackendError: another device was asked for, or the graph is refused.
     """
-    import openvino
-
     check_device(device)
     try:
-        core = openvino.Core()
+        core = engine().Core()
         compiled = core.compile_model(core.read_model(graph.onnx(NAME)), "CPU", _properties(threads or usable_cores()))
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused graph {graph.name}: {first_line(error)}") from error

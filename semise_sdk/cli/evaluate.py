@@ -60,7 +60,7 @@ def measure_predictor(predictor: Predictor, images: list[LabeledImage], *, quiet
     from semise_training.data.masks import read_mask
 
     answers = tracked(
-        predictor.iter_analyze([image.image for image in images]), total=len(images), label="evaluating", quiet=quiet
+        predictor.iter_analyze([image.image for image in images], maps=False), total=len(images), label="evaluating", quiet=quiet
     )
     observations = gather(images, answers, num_classes=len(predictor.model.labels), read_mask=read_mask)
     return measure(observations)

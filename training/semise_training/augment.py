@@ -3,8 +3,8 @@
 Parameters are drawn here and applied with kornia's geometry, enhancement and filter functions rather than chained
 from ``kornia.augmentation``: a chain resamples the image once per geometric step, which blurs it, clips between the
 steps, colours the noise of grey images and draws it on the CPU, and depends on the global random state. For 48 images
-of 128 px it also took 65 ms of CPU time, and 95 with masks, where the one warp here takes 44 and 54: about 1,000
-images per second and core, against the 33 of a training step of tf_efficientnet_lite0.
+of 128 px it also took 53 ms of one core, and 69 with masks, where the one warp here takes 38 and 44: 1,100 to 1,300
+images per second and core, against the 38 of a training step of tf_efficientnet_lite0.
 """
 
 import math

@@ -1,0 +1,165 @@
+"""One command's work over many images: which bundle, which images, where the results go, how it went."""
+
+import itertools
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Protocol, TextIO, TypeVar
+
+from semise_sdk.cli.console import say, stderr, tracked
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OutputError
+from semise_sdk.predictor import Predictor
+from semise_sdk.project import newest_bundle
+from semise_sdk.readers import FoundImage, find_images
+from semise_sdk.results import INTENDED_USE, Status
+from semise_sdk.writers import Header, text_file
+
+BUNDLE_VARIABLE = "SEMISE_BUNDLE"
+
+
+class _Answer(Protocol):
+    @property
+    def status(self) -> Status: ...
+
+
+Answer = TypeVar("Answer", bound=_Answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The options that say what computes."""
+
+    bundle: Path | None
+    backend: str
+    device: str
+    batch_size: int | None
+    threads: int | None
+
+
+class Batch:
+    """The images of one command, and the predictor that answers for them.
+
+    Args:
+        predictor: The open predictor.
+        images: The command's arguments, which name at least one image.
+        quiet: No progress and no messages.
+    """
+
+    def __init__(self, predictor: Predictor, images: Sequence[Path], *, quiet: bool) -> None:
+        self.predictor = predictor
+        self._images = images
+        self._quiet = quiet
+        self._counts: Counter[Status] = Counter()
+        self._started = time.perf_counter()
+
+    def answers(
+        self, label: str, stream: Callable[[Iterable[FoundImage]], Iterator[Answer]]
+    ) -> Iterator[tuple[FoundImage, Answer]]:
+        """Yields every image with its answer from ``stream``, under a progress bar called ``label``."""
+        fed, kept = itertools.tee(found_images(self._images))
+        total = self._count() if stderr.is_terminal and not self._quiet else None
+        answers = tracked(stream(fed), total=total, label=label, quiet=self._quiet)
+        for found, answer in zip(kept, answers, strict=True):
+            self._counts[answer.status] += 1
+            yield found, answer
+
+    def header(self, reference: str | None = None) -> Header:
+        """Returns where the results come from."""
+        return Header(bundle=self.predictor.name, backend=self.predictor.backend, reference=reference)
+
+    def finish(self) -> int:
+        """Says how it went and returns the exit code."""
+        seconds = time.perf_counter() - self._started
+        total, failed = self._counts.total(), self._counts["error"]
+        say(
+            f"{total} images, {failed} failed, {seconds:.1f} s ({total / seconds:.0f} a second) on "
+            f"{self.predictor.backend}, bundle {self.predictor.name}",
+            quiet=self._quiet,
+        )
+        return EXIT_SOME_ROWS_FAILED if failed else EXIT_OK
+
+    def _count(self) -> int:
+        return sum(1 for _ in found_images(self._images))
+
+
+@contextmanager
+def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterator[Batch]:
+    """Yields the work over ``images``.
+
+    Raises:
+        DataError: a path does not exist, or no image was found.
+        BundleError: no bundle was found, or it is damaged.
+        BackendError: the backend or device cannot be used.
+    """
+    if next(found_images(images), None) is None:
+        raise DataError(f"expected images in {', '.join(map(str, images))}, found none: name another folder")
+    with Predictor.open(
+        find_bundle(engine.bundle),
+        backend=engine.backend,
+        device=engine.device,
+        batch_size=engine.batch_size,
+        threads=engine.threads,
+    ) as predictor:
+        say(INTENDED_USE, quiet=quiet)
+        yield Batch(predictor, images, quiet=quiet)
+
+
+def find_bundle(given: Path | None) -> Path:
+    """Returns the bundle that was given, else ``$SEMISE_BUNDLE``, else the newest of the project folder.
+
+    Raises:
+        BundleError: there is none.
+    """
+    found = given or os.environ.get(BUNDLE_VARIABLE) or newest_bundle(Path.cwd())
+    if not found:
+        raise BundleError(
+            f"expected a bundle, found none in this folder: give --bundle PATH, set {BUNDLE_VARIABLE}, or make one with "
+            "semise train and semise export"
+        )
+    return Path(found)
+
+
+def found_images(arguments: Sequence[Path]) -> Iterator[FoundImage]:
+    """Returns the files that a command's arguments name, in order.
+
+    A file in a folder is named relative to that folder, a file given by itself by its own name; where several given
+    files share a name, each appears as it was typed.
+
+    Raises:
+        DataError: a path does not exist.
+    """
+    find_images(arguments)  # all of them are checked before the first is read
+    names = Counter(path.name for path in arguments if not path.is_dir())
+    return (
+        FoundImage(found.path, str(argument)) if names[argument.name] > 1 and not argument.is_dir() else found
+        for argument in arguments
+        for found in find_images(argument)
+    )
+
+
+@contextmanager
+def result_stream(out: Path | None) -> Iterator[TextIO]:
+    """Yields where results are written: standard output, or a file that appears when it is complete.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if out is not None:
+        with text_file(out) as stream:
+            yield stream
+        return
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"could not write to standard output: {error.strerror}; free space") from error

@@ -1,0 +1,70 @@
+"""The folder of PNGs that a command writes: one per image, each under a name of its own."""
+
+from pathlib import Path, PurePath, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semise_sdk.atomic import write_bytes
+from semise_sdk.errors import ConfigError
+from semise_sdk.overlay import encode_png
+from semise_sdk.readers import FoundImage
+
+_LONGEST_STEM = 200
+
+
+class DrawingFolder:
+    """A folder of PNGs that mirrors the folders of the images.
+
+    ``a/x.png`` and ``b/x.png`` keep their folders; ``x.png`` and ``x.jpg`` become ``x.png`` and ``x_jpg.png``.
+
+    Args:
+        folder: Where the PNGs go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._taken: set[str] = set()
+
+    def write(self, found: FoundImage, pixels: NDArray[np.uint8], *, description: str = "") -> Path:
+        """Writes one image's PNG and returns its path.
+
+        Raises:
+            ConfigError: it would lie beside the image itself, and could replace one of the images.
+            OutputError: it cannot be written.
+        """
+        path = self.place(found.file)
+        if path.parent.resolve() == found.path.parent.resolve():
+            raise ConfigError(f"expected a folder of its own for drawings, found the images' own: {path.parent}")
+        write_bytes(path, encode_png(pixels, description))
+        return path
+
+    def place(self, file: str) -> Path:
+        """Returns a path inside the folder for the image named ``file``, another one for each call."""
+        folders, stem, suffix = _parts(file)
+        names = [stem, f"{stem}_{suffix}", *(f"{stem}_{suffix}_{number}" for number in range(2, 100))]
+        for name in names:
+            if self._take((*folders, f"{name}.png")):
+                return self.folder.joinpath(*folders, f"{name}.png")
+        return self._numbered(folders, stem)
+
+    def _numbered(self, folders: tuple[str, ...], stem: str) -> Path:
+        number = len(self._taken)
+        while not self._take((*folders, f"{stem}_{number}.png")):
+            number += 1
+        return self.folder.joinpath(*folders, f"{stem}_{number}.png")
+
+    def _take(self, parts: tuple[str, ...]) -> bool:
+        key = "/".join(parts).casefold()  # some file systems do not tell cases apart
+        if key in self._taken:
+            return False
+        self._taken.add(key)
+        return True
+
+
+def _parts(file: str) -> tuple[tuple[str, ...], str, str]:
+    """Returns the folders, stem and suffix of a name; nothing in them leads out of a folder."""
+    path = PurePosixPath(PurePath(file).as_posix())
+    *folders, name = [part for part in path.parts if part not in ("/", "..") and not part.endswith(":")] or ["image"]
+    stem, _, suffix = name.rpartition(".")
+    return tuple(folders), (stem or name)[:_LONGEST_STEM], suffix.lower() or "image"

@@ -1,0 +1,279 @@
+"""Results as CSV, JSON and JSON lines, safe to open in a spreadsheet."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from io import TextIOWrapper
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import numpy as np
+
+from semise_sdk.atomic import atomic_file, write_bytes
+from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
+
+__all__ = [
+    "Exact",
+    "Format",
+    "Header",
+    "Row",
+    "analysis_row",
+    "classification_row",
+    "embedding_columns",
+    "embedding_row",
+    "format_of",
+    "ranking_row",
+    "segmentation_row",
+    "text_file",
+    "write_bytes",
+    "write_embeddings",
+    "write_ranking",
+    "write_rows",
+    "write_text",
+]
+
+DECIMALS = 6
+
+
+class Exact(float):
+    """A number written with 9 significant digits, enough to give any float32 back."""
+
+    __slots__ = ()
+
+
+Cell = str | int | float | Sequence[Exact] | None
+Row = Mapping[str, Cell]
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Where results come from; the top level of a JSON document.
+
+    Args:
+        bundle: Name of the bundle.
+        backend: What computed.
+        reference: What severity was measured from; None where there is none.
+    """
+
+    bundle: str
+    backend: str
+    reference: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Returns plain JSON data."""
+        of_reference = {} if self.reference is None else {"reference": printable(self.reference)}
+        return {"intended_use": INTENDED_USE, "bundle": self.bundle, "backend": self.backend, **of_reference}
+
+
+def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Format, bundle: str) -> None:
+    """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason``.
+
+    Args:
+        ranking: What to write.
+        stream: A text stream opened with ``newline=""``.
+        layout: CSV, one JSON document, or one JSON object per line.
+        bundle: Name of the bundle, for the JSON document.
+    """
+    header = Header(bundle=bundle, backend=ranking.backend, reference=ranking.reference)
+    columns = ("rank", "file", "severity", "grade", "status", "reason")
+    write_rows(map(ranking_row, ranking.rows), stream, columns=columns, layout=layout, header=header)
+
+
+def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], layout: Format, header: Header) -> None:
+    """Writes rows as they come, in constant memory.
+
+    Numbers have 6 decimals; a missing value is an empty cell or null. In CSV a text that a spreadsheet would take for
+    a formula gets an apostrophe in front; bytes of a file name that are no text become escapes such as ``udcff`` after a backslash.
+
+    Args:
+        rows: Each with a value for every column.
+        stream: A text stream opened with ``newline=""``.
+        columns: Names, in order.
+        layout: CSV, one JSON document, or one JSON object per line.
+        header: Top level of the JSON document.
+    """
+    if layout is Format.CSV:
+        _write_csv(rows, stream, columns)
+    elif layout is Format.JSONL:
+        for row in rows:
+            stream.write(_json_row(row, columns) + "\n")
+    else:
+        _write_json(rows, stream, columns, header)
+
+
+def ranking_row(image: RankedImage) -> Row:
+    """Returns one row of a ranking."""
+    return {
+        "rank": image.rank,
+        "file": image.file,
+        "severity": image.severity,
+        "grade": image.grade,
+        "status": image.status,
+        "reason": image.reason,
+    }
+
+
+def classification_row(answer: Classification, labels: Sequence[str]) -> Row:
+    """Returns one row of ``classify``, with a probability ``p_<label>`` per label."""
+    return {
+        "file": answer.file,
+        "label": answer.label,
+        **_probabilities(answer.probabilities, labels),
+        "status": answer.status,
+        "reason": answer.reason,
+    }
+
+
+def segmentation_row(answer: Segmentation, mask: Path | None) -> Row:
+    """Returns one row of ``segment``; ``mask`` is the PNG that was written."""
+    return {
+        "file": answer.file,
+        "mask": None if mask is None else str(mask),
+        "area_fraction": answer.area_fraction,
+        "status": answer.status,
+        "reason": answer.reason,
+    }
+
+
+def analysis_row(answer: Analysis, labels: Sequence[str], *, mask: Path | None, severity_map: Path | None) -> Row:
+    """Returns one row of ``analyze``; ``mask`` and ``severity_map`` are the PNGs that were written."""
+    return {
+        "file": answer.file,
+        "severity": answer.severity,
+        "grade": answer.grade,
+        **_probabilities(answer.probabilities, labels),
+        "mask": None if mask is None else str(mask),
+        "area_fraction": answer.area_fraction,
+        "map": None if severity_map is None else str(severity_map),
+        "status": answer.status,
+        "reason": answer.reason,
+    }
+
+
+def embedding_row(answer: Embedding, columns: Sequence[str]) -> Row:
+    """Returns one row of ``embed`` with the columns of :func:`embedding_columns`."""
+    values = [] if answer.embedding is None else [Exact(value) for value in answer.embedding]
+    missing = [None] * (len(columns) - 3)
+    numbers: Mapping[str, Cell] = (
+        {"embedding": values or None}
+        if "embedding" in columns
+        else dict(zip(columns[1:-2], values or missing, strict=True))
+    )
+    return {"file": answer.file, **numbers, "status": answer.status, "reason": answer.reason}
+
+
+def embedding_columns(width: int, layout: Format) -> tuple[str, ...]:
+    """Returns the columns of ``embed``: one per number in CSV, one list in JSON."""
+    numbers = [f"e{index}" for index in range(width)] if layout is Format.CSV else ["embedding"]
+    return ("file", *numbers, "status", "reason")
+
+
+def write_embeddings(answers: Iterable[Embedding], stream: BinaryIO, *, width: int) -> None:
+    """Writes embeddings as ``.npz`` without pickle.
+
+    Its arrays are ``file``, ``status`` and ``reason`` (text ``[N]``) and ``embedding`` (``float32 [N, width]``, NaN
+    for a file that could not be read).
+    """
+    rows = list(answers)
+    embedding = np.full((len(rows), width), np.nan, np.float32)
+    for index, row in enumerate(rows):
+        if row.embedding is not None:
+            embedding[index] = row.embedding
+    np.savez(
+        stream,
+        file=np.array([printable(row.file) for row in rows], np.str_),
+        embedding=embedding,
+        status=np.array([row.status for row in rows], np.str_),
+        reason=np.array([printable(row.reason) for row in rows], np.str_),
+    )
+
+
+def format_of(path: Path | None, default: Format) -> Format:
+    """Returns the format that a file's suffix names, ``default`` where it names none."""
+    suffix = "" if path is None else path.suffix.lower().removeprefix(".")
+    return Format(suffix) if suffix in set(Format) else default
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """Yields a UTF-8 text stream whose content replaces ``path`` when the block ends well; raises OutputError."""
+    with atomic_file(path) as stream:
+        text = TextIOWrapper(stream, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()  # or it would close the stream that is yet to be synced
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file whole or not at all; raises OutputError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def printable(text: str) -> str:
+    """Returns ``text`` with every byte that is no character of it, as file names may hold, written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _write_csv(rows: Iterable[Row], stream: TextIO, columns: Sequence[str]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_csv_cell(column) for column in columns)
+    for row in rows:
+        writer.writerow(_csv_cell(row[column]) for column in columns)
+
+
+def _write_json(rows: Iterable[Row], stream: TextIO, columns: Sequence[str], header: Header) -> None:
+    opening = json.dumps(header.to_json(), ensure_ascii=False, indent=2).removesuffix("\n}")
+    stream.write(f'{opening},\n  "rows": [')
+    separator = "\n"
+    for row in rows:
+        stream.write(f"{separator}    {_json_row(row, columns)}")
+        separator = ",\n"
+    stream.write("\n  ]\n}\n")
+
+
+def _json_row(row: Row, columns: Sequence[str]) -> str:
+    return json.dumps({name: _json_cell(row[name]) for name in columns}, ensure_ascii=False, allow_nan=False)
+
+
+def _json_cell(value: Cell) -> str | int | float | list[float] | None:
+    if isinstance(value, str):
+        return printable(value)
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return float(_number(value))
+    return [float(_number(number)) for number in value]
+
+
+def _number(value: float) -> str:
+    return f"{value:.9g}" if isinstance(value, Exact) else f"{value:.{DECIMALS}f}"
+
+
+def _csv_cell(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        return " ".join(map(_number, value))
+    text = printable(value)
+    # Spreadsheets run a cell that starts so as a formula, quoted or not (OWASP, CSV injection).
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def _probabilities(probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, Cell]:
+    return {f"p_{label}": probabilities[index] if probabilities else None for index, label in enumerate(labels)}

@@ -1,0 +1,97 @@
+"""The model card's facts."""
+
+from pathlib import Path
+
+import pytest
+
+from semise_export.agreement import Agreement
+from semise_export.model_card import model_card
+from semise_export.parity import ParityRow
+from semise_export.run import SplitRow, TrainedRun
+from semise_export.stability import Stability
+from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> TrainedRun:
+    network = NetworkConfig(
+        encoder="resnet50.tv_in1k", feature_dim=2048, mean=(0.0,) * 3, std=(1.0,) * 3, classes=2, decoder_channels=()
+    )
+    rows = [("healthy", "train"), ("healthy", "train"), ("il|l", "train"), ("", "train"), ("il|l", "test")]
+    return TrainedRun(
+        root=tmp_path,
+        model=ModelInfo(
+            name="lung", spec=InputSpec(height=224, width=160), labels=("healthy", "il|l"), network=network
+        ),
+        config={"seed": 3, "phase2": {"alpha": 0.1, "ntxent": {"scope": "all"}}, "data": {"manifest": "/secret/x.csv"}},
+        manifest=tmp_path / "labels.csv",
+        rows=tuple(SplitRow(image=Path("x"), label=label, part=part) for label, part in rows),
+    )
+
+
+ROW = ParityRow(
+    backend="onnxruntime:CPUExecutionProvider",
+    precision="fp32",
+    agreement=Agreement(
+        images=90,
+        kendall_tau=0.99987654,
+        c_index=1.0,
+        rank_displacement=1,
+        class_flips=0,
+        probability_error=1e-6,
+        dice=None,
+        pooled_dice=None,
+        severity_error=2.5e-6,
+        severity_error_mean=1e-7,
+        map_error=1e-7,
+        embedding_error=1e-9,
+        reference_error=1e-9,
+    ),
+    stability=Stability(
+        images=48, batches=(1, 2, 3, 16), severity_error=1e-6, class_flips=0, equal_rows_error=0.0, graph_error=None
+    ),
+    reasons=(),
+)
+
+
+def test_it_opens_with_name_and_intended_use(run: TrainedRun) -> None:
+    assert model_card(run, [ROW]).startswith("# lung\n\nResearch use only. Not for diagnostic use.\n")
+
+
+def test_it_says_what_the_model_answers_and_no_more(run: TrainedRun) -> None:
+    card = model_card(run, [ROW])
+    assert "Input: 224 x 160 pixels" in card
+    assert "Answers: severity (cosine distance to the reference, 0 to 2), grade\n" in card
+
+
+def test_it_counts_images_by_grade_and_part(run: TrainedRun) -> None:
+    card = model_card(run, [ROW])
+    for line in ("| grade | train | test |", "| healthy | 2 | 0 |", "| il\\|l | 1 | 1 |", "| unlabeled | 1 | 0 |"):
+        assert f"{line}\n" in card
+    assert "| all | 4 | 1 |" in card
+
+
+def test_it_lists_settings_but_no_path(run: TrainedRun) -> None:
+    card = model_card(run, [ROW])
+    assert "| phase2.ntxent.scope | all |" in card
+    assert "phase1" not in card
+    assert "/secret" not in card
+
+
+def test_parity_is_a_row_per_backend_and_a_dash_for_what_is_not_there(run: TrainedRun) -> None:
+    line = "| onnxruntime:CPUExecutionProvider | fp32 | 0.999877 | 1 | 0 | - | 2.5e-06 | 1.0e-06 |"
+    assert "On 90 validation and test images, file to score.\n\n| backend |" in model_card(run, [ROW])
+    assert line in model_card(run, [ROW])
+
+
+def test_held_out_metrics_come_with_their_intervals(run: TrainedRun) -> None:
+    assert "Not measured" in model_card(run, [ROW])
+    (run.root / "evaluation.json").write_text(
+        '{"macro_f1": {"value": 0.8125, "low": 0.75, "high": 0.875, "n": 120},'
+        ' "ece": {"value": 0.1, "low": null, "high": null, "n": 120},'
+        ' "dice": {"value": null, "low": null, "high": null, "n": 0}}'
+    )
+    card = model_card(run, [ROW])
+    assert "| macro_f1 | 0.812 | 0.750 to 0.875 | 120 |" in card
+    assert "| ece | 0.100 | - | 120 |" in card
+    assert "| dice |" not in card
