@@ -137,7 +137,7 @@ def rank_rate(bundle: Path, backend: str, folder: Path, batch: int, count: int) 
         started = time.perf_counter()
         ranking = predictor.rank(folder)
         with (bundle.parent / "ranking.csv").open("w") as stream:
-            write_ranking(ranking, stream, "csv")
+            write_ranking(ranking, stream, layout="csv", bundle=str(bundle))
         seconds = time.perf_counter() - started
     if len(ranking.rows) != count:
         raise SystemExit(f"expected {count} rows, found {len(ranking.rows)}")

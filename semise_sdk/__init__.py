@@ -26,8 +26,7 @@ from semise_sdk.results import (
     Severity,
 )
 from semise_sdk.spec import InputSpec, ModelInfo
-
-__version__ = "0.1.0"
+from semise_sdk.version import __version__
 
 __all__ = [
     "Analysis",

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from semise_sdk import __version__
 from semise_sdk.archive import extract, write_archive
 from semise_sdk.atomic import write_bytes
 from semise_sdk.errors import BundleError, SpecError
@@ -20,6 +19,7 @@ from semise_sdk.integrity import hash_file, list_files, read_verified, verify
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
 from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import ModelInfo
+from semise_sdk.version import __version__
 
 GraphName = Literal["encoder", "classifier", "unet"]
 

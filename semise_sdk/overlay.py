@@ -20,9 +20,7 @@ _MASK_OPACITY = 0.25
 _MASK_COLOUR = (255, 64, 64)
 # Eight equidistant colours of matplotlib's inferno (CC0): brighter always means more.
 _SCALE = (
-    np.frombuffer(
-        bytes.fromhex("000004 280b54 65156e 9f2a63 d44842 f57d15 fac127 fcffa4"), np.uint8
-    )
+    np.frombuffer(bytes.fromhex("000004 280b54 65156e 9f2a63 d44842 f57d15 fac127 fcffa4"), np.uint8)
     .reshape(8, 3)
     .astype(np.float32)
 )
@@ -83,5 +81,5 @@ def _blend(pixels: NDArray[np.uint8], colours: NDArray[np.float32], opacity: NDA
 
 def _outline_size(mask: NDArray[np.uint8]) -> int:
     """Returns the odd window whose erosion leaves an outline that is seen at the picture's size: 3, 5 or 7."""
-    height, width = mask.shape
-    return 3 + 2 * min(2, min(height, width) // 600)
+    shorter: int = min(mask.shape)
+    return 3 + 2 * min(2, shorter // 600)

@@ -233,7 +233,7 @@ def _lesions(rng: Random, *, severity: int, size: int, shift: Plane) -> tuple[ND
     x, y = _grid(size, shift)
     rough = _smooth_noise(rng, size=size, shift=shift, lengths=(0.022, 0.022))
     place = np.array([rng.uniform(-0.24, 0.24), rng.uniform(0.36, 0.62)])
-    radius = 0.05 + 0.034 * (severity + rng.uniform(-0.35, 0.35))
+    radius = 0.048 + 0.038 * (severity + rng.uniform(-0.25, 0.25))
     main = x - place[0], y - place[1]
     for number in range(1 + int(rng.integers(0, severity))):
         angle, away, share = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.5, 2.0), rng.uniform(0.3, 0.5)
@@ -241,7 +241,7 @@ def _lesions(rng: Random, *, severity: int, size: int, shift: Plane) -> tuple[ND
             away, share = 0.0, 1.0
         across, down = main[0] - away * np.cos(angle), main[1] - away * np.sin(angle)
         inside = _inside(rng, across, down, rough, radius=radius * share, severity=severity)
-        contrast = 0.45 + 0.09 * (severity + rng.uniform(-0.5, 0.5))
+        contrast = 0.45 + 0.09 * (severity + rng.uniform(-0.35, 0.35))
         factor = np.minimum(factor, 1 - min(contrast, 0.88) * _smooth_step(inside / 0.012))
         lesion |= inside > 0
     return lesion, factor * _shadow(rng, *main, radius=radius, severity=severity)

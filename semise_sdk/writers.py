@@ -5,10 +5,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, Literal, TextIO, get_args
 
 import numpy as np
 
@@ -16,15 +15,16 @@ from semise_sdk.atomic import atomic_file, write_bytes
 from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
 
 __all__ = [
+    "LAYOUTS",
     "Exact",
-    "Format",
     "Header",
+    "Layout",
     "Row",
     "analysis_row",
     "classification_row",
     "embedding_columns",
     "embedding_row",
-    "format_of",
+    "layout_of",
     "ranking_row",
     "segmentation_row",
     "text_file",
@@ -35,6 +35,9 @@ __all__ = [
     "write_text",
 ]
 
+Layout = Literal["csv", "json", "jsonl"]
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DECIMALS = 6
 
 
@@ -46,14 +49,6 @@ class Exact(float):
 
 Cell = str | int | float | Sequence[Exact] | None
 Row = Mapping[str, Cell]
-
-
-class Format(StrEnum):
-    """How results are written."""
-
-    CSV = "csv"
-    JSON = "json"
-    JSONL = "jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +71,7 @@ class Header:
         return {"intended_use": INTENDED_USE, "bundle": self.bundle, "backend": self.backend, **of_reference}
 
 
-def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Format, bundle: str) -> None:
+def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: str) -> None:
     """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason``.
 
     Args:
@@ -90,11 +85,11 @@ def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Format, bundle: s
     write_rows(map(ranking_row, ranking.rows), stream, columns=columns, layout=layout, header=header)
 
 
-def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], layout: Format, header: Header) -> None:
+def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], layout: Layout, header: Header) -> None:
     """Writes rows as they come, in constant memory.
 
     Numbers have 6 decimals; a missing value is an empty cell or null. In CSV a text that a spreadsheet would take for
-    a formula gets an apostrophe in front; bytes of a file name that are no text become escapes such as ``udcff`` after a backslash.
+    a formula gets an apostrophe in front; bytes of a file name that are no text become escapes.
 
     Args:
         rows: Each with a value for every column.
@@ -103,9 +98,9 @@ def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], l
         layout: CSV, one JSON document, or one JSON object per line.
         header: Top level of the JSON document.
     """
-    if layout is Format.CSV:
+    if layout == "csv":
         _write_csv(rows, stream, columns)
-    elif layout is Format.JSONL:
+    elif layout == "jsonl":
         for row in rows:
             stream.write(_json_row(row, columns) + "\n")
     else:
@@ -173,16 +168,16 @@ def embedding_row(answer: Embedding, columns: Sequence[str]) -> Row:
     return {"file": answer.file, **numbers, "status": answer.status, "reason": answer.reason}
 
 
-def embedding_columns(width: int, layout: Format) -> tuple[str, ...]:
+def embedding_columns(width: int, layout: Layout) -> tuple[str, ...]:
     """Returns the columns of ``embed``: one per number in CSV, one list in JSON."""
-    numbers = [f"e{index}" for index in range(width)] if layout is Format.CSV else ["embedding"]
+    numbers = [f"e{index}" for index in range(width)] if layout == "csv" else ["embedding"]
     return ("file", *numbers, "status", "reason")
 
 
 def write_embeddings(answers: Iterable[Embedding], stream: BinaryIO, *, width: int) -> None:
     """Writes embeddings as ``.npz`` without pickle.
 
-    Its arrays are ``file``, ``status`` and ``reason`` (text ``[N]``) and ``embedding`` (``float32 [N, width]``, NaN
+    Its arrays are ``files``, ``status`` and ``reason`` (text ``[N]``) and ``embeddings`` (``float32 [N, width]``, NaN
     for a file that could not be read).
     """
     rows = list(answers)
@@ -192,17 +187,18 @@ def write_embeddings(answers: Iterable[Embedding], stream: BinaryIO, *, width: i
             embedding[index] = row.embedding
     np.savez(
         stream,
-        file=np.array([printable(row.file) for row in rows], np.str_),
-        embedding=embedding,
+        files=np.array([printable(row.file) for row in rows], np.str_),
+        embeddings=embedding,
         status=np.array([row.status for row in rows], np.str_),
         reason=np.array([printable(row.reason) for row in rows], np.str_),
+        allow_pickle=False,
     )
 
 
-def format_of(path: Path | None, default: Format) -> Format:
-    """Returns the format that a file's suffix names, ``default`` where it names none."""
+def layout_of(path: Path | None, default: Layout = "csv") -> Layout:
+    """Returns the layout that a file's suffix names, ``default`` where it names none."""
     suffix = "" if path is None else path.suffix.lower().removeprefix(".")
-    return Format(suffix) if suffix in set(Format) else default
+    return next((layout for layout in LAYOUTS if layout == suffix), default)
 
 
 @contextmanager

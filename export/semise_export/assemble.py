@@ -15,13 +15,13 @@ from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, e
 from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
 from semise_export.reporting import Reporter, SilentReporter
 from semise_export.run import TrainedRun
-from semise_sdk import __version__
 from semise_sdk.bundle import CALIBRATION, MANIFEST, MODEL_CARD, REFERENCES, SUFFIX, WEIGHTS, pack, write_manifest
 from semise_sdk.errors import ConfigError, OutputError
 from semise_sdk.manifest import GraphEntry
 from semise_sdk.models.network import load_network
 from semise_sdk.predictor import Predictor
 from semise_sdk.replay import replay
+from semise_sdk.version import __version__
 
 DEFAULTS = ParityThresholds()
 

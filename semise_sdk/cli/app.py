@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from click.exceptions import Abort, ClickException
 
-from semise_sdk import __version__
+from semise_sdk.version import __version__
 from semise_sdk.cli import bundles, data, demo, evaluate, export, predict, train
 from semise_sdk.cli.console import stderr
 from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, DataError, SemiseError

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -119,8 +119,8 @@ def find_bundle(given: Path | None) -> Path:
     found = given or os.environ.get(BUNDLE_VARIABLE) or newest_bundle(Path.cwd())
     if not found:
         raise BundleError(
-            f"expected a bundle, found none in this folder: give --bundle PATH, set {BUNDLE_VARIABLE}, or make one with "
-            "semise train and semise export"
+            f"expected a bundle, found none in this folder: give --bundle PATH, set {BUNDLE_VARIABLE}, or make one "
+            "with semise train and semise export"
         )
     return Path(found)
 

@@ -1,7 +1,7 @@
 """``semise info`` and ``semise doctor``: what a bundle is, and what this machine can do with it."""
 
-import json
 import platform
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from semise_sdk import __version__
-from semise_sdk.backends import available, conflicts
-from semise_sdk.bundle import Bundle, is_run, open_run
+from semise_sdk.backends import Availability, available, conflicts
+from semise_sdk.bundle import MANIFEST, Bundle, is_run, open_run
 from semise_sdk.cli.batch import find_bundle
 from semise_sdk.cli.console import JsonOption, print_json, stdout
+from semise_sdk.cli.export import parity_table
 from semise_sdk.errors import EXIT_OK, EXIT_USAGE
 from semise_sdk.machine import has_nvidia_gpu, usable_cores, usable_memory
-from semise_sdk.manifest import Manifest
+from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
 from semise_sdk.spec import ModelInfo
 
 
@@ -27,35 +28,127 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    bundle: Annotated[Path | None, typer.Argument(help="Bundle or run; the project's newest bundle by default.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle or run; the project's newest bundle by default.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prints what a bundle is: its model, its graphs, its parity figures and where it comes from."""
     path = find_bundle(bundle)
-    if is_run(path) and not (path / "manifest.json").exists():
+    if is_run(path) and not (path / MANIFEST).exists():
         model = open_run(path).model
-        _print(_model_rows(model), {"model": model.to_json()}, as_json=as_json, title=str(path))
+        if as_json:
+            print_json({"model": model.to_json()})
+        else:
+            _print_pairs(_model_facts(model))
         return
     with Bundle.open(path) as opened:
         manifest = opened.manifest
-    _print(_manifest_rows(manifest), manifest.to_json(), as_json=as_json, title=manifest.name)
-    if not as_json and manifest.parity:
-        stdout.print(_parity_table(manifest))
+    if as_json:
+        print_json(manifest.to_json())
+    else:
+        _print_manifest(manifest)
 
 
 def doctor(as_json: JsonOption = False) -> int:
-    """Prints which backends work here, and the pip command for each one that is missing."""
-    report = diagnosis()
+    """Prints which backends work here, with the pip command for each one that does not; exit code 2 if none does."""
+    machine = machine_facts()
     backends = available()
+    problems = [*conflicts(), *_idle_gpu(backends)]
     if as_json:
-        print_json(report)
+        print_json({**machine, "backends": [_backend_json(entry) for entry in backends], "problems": problems})
     else:
-        stdout.print(_pairs({name: report[name] for name in ("semise", "python", "platform", "cores", "memory_gib")}))
-        table = Table("backend", "version", "devices", "state")
-        for entry in backends:
-            state = "ready" if entry.is_available else f"{entry.reason}"
-            table.add_row(entry.name, entry.version or "-", ", ".join(entry.devices) or "-", Text(state))
-        stdout.print(table)
-        for problem in _problems():
-            stdout.print(Text(problem))
+        _print_pairs(machine)
+        _print_backends(backends)
+        for problem in problems:
+            stdout.print(Text(f"problem: {problem}"))
     return EXIT_OK if any(entry.is_available for entry in backends) else EXIT_USAGE
+
+
+def machine_facts() -> dict[str, object]:
+    """Returns what this process runs on."""
+    memory = usable_memory()
+    return {
+        "semise": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": usable_cores(),
+        "memory_gib": None if memory is None else round(memory / (1 << 30), 1),
+        "nvidia_gpu": has_nvidia_gpu(),
+    }
+
+
+def _idle_gpu(backends: Iterable[Availability]) -> list[str]:
+    uses_gpu = any("cuda" in entry.devices for entry in backends)
+    if uses_gpu or not has_nvidia_gpu():
+        return []
+    return [
+        "an NVIDIA GPU is present, but no backend can use it: pip uninstall -y onnxruntime, then "
+        "pip install 'semise-sdk[gpu]'"
+    ]
+
+
+def _backend_json(entry: Availability) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "available": entry.is_available,
+        "version": entry.version,
+        "devices": list(entry.devices),
+        "reason": entry.reason,
+        "install": "" if entry.is_available else entry.pip,
+    }
+
+
+def _print_backends(backends: Iterable[Availability]) -> None:
+    table = Table("backend", "version", "devices", "state")
+    for entry in backends:
+        state = "ready" if entry.is_available else entry.reason
+        table.add_row(entry.name, entry.version or "-", ", ".join(entry.devices) or "-", Text(state))
+    stdout.print(table)
+
+
+def _print_manifest(manifest: Manifest) -> None:
+    facts = {
+        "bundle": manifest.name,
+        "intended use": manifest.intended_use,
+        "created": f"{manifest.created} by semise {manifest.sdk_version}",
+        **_model_facts(manifest.model),
+        "files": len(manifest.files) + 1,
+        **{f"provenance: {name}": value for name, value in manifest.provenance.items()},
+    }
+    _print_pairs(facts)
+    graphs = Table("graph", "precision", "inputs", "outputs")
+    for name, graph in manifest.graphs.items():
+        graphs.add_row(Text(name), Text(graph.precision), *_tensor_texts(graph))
+    stdout.print(graphs)
+    if manifest.parity:
+        stdout.print(parity_table(manifest.parity))
+
+
+def _model_facts(model: ModelInfo) -> dict[str, object]:
+    spec, network = model.spec, model.network
+    return {
+        "model": model.name,
+        "labels": " < ".join(model.labels),
+        "encoder": network.encoder,
+        "input": f"{spec.width} x {spec.height}, {spec.fit}, {spec.interpolation}, {spec.intensity}, {spec.colour}",
+        "severity": f"{network.vector_dim} numbers, {network.projection}, references by {model.reference_mode}",
+        "classifier": f"{network.classes} grades" if model.has_classifier else "none",
+        "mask": f"U-Net, threshold {model.mask_threshold:g}" if model.has_segmenter else "none",
+    }
+
+
+def _tensor_texts(graph: GraphEntry) -> tuple[Text, Text]:
+    return _tensor_text(graph.inputs), _tensor_text(graph.outputs)
+
+
+def _tensor_text(tensors: Mapping[str, TensorSpec]) -> Text:
+    shapes = {name: " x ".join(map(str, spec.shape)) for name, spec in tensors.items()}
+    return Text("\n".join(f"{name}: {tensors[name].dtype} {shape}" for name, shape in shapes.items()))
+
+
+def _print_pairs(facts: Mapping[str, object]) -> None:
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(Text(name), Text("-" if value is None else str(value)))
+    stdout.print(table)

@@ -14,13 +14,13 @@ from semise_sdk.assessment import LabeledImage
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.evaluate import labeled_images, measure_predictor
 from semise_sdk.cli.reporter import ConsoleReporter, reporting
-from semise_sdk.contact_sheet import SheetItem, contact_sheet
+from semise_sdk.contact_sheet import contact_sheet, ranked_item
 from semise_sdk.errors import ConfigError
 from semise_sdk.evaluation import EvaluationReport
 from semise_sdk.phantoms import write_phantoms
 from semise_sdk.predictor import Predictor
 from semise_sdk.results import Ranking
-from semise_sdk.writers import write_ranking, writing_atomically
+from semise_sdk.writers import text_file, write_ranking, write_text
 
 Made = TypeVar("Made")
 
@@ -85,10 +85,10 @@ def run_demo(out: Path, *, seed: int, reporter: ConsoleReporter, quiet: bool) ->
     with Predictor.open(bundle) as predictor:
         report = _timed(seconds, "evaluate", lambda: measure_predictor(predictor, images, quiet=quiet))
         ranking = _timed(seconds, "rank", lambda: _rank(predictor, images))
-    with writing_atomically(out / "ranking.csv") as stream:
-        write_ranking(ranking, stream, "csv")
-    _draw(ranking, images, out / "contact_sheet.png")
-    (out / "evaluation.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        _draw(ranking, images, predictor, out / "contact_sheet.png")
+    with text_file(out / "ranking.csv") as stream:
+        write_ranking(ranking, stream, layout="csv", bundle=str(bundle))
+    write_text(out / "evaluation.json", json.dumps(report.to_json(), indent=2) + "\n")
     return DemoResult(run, bundle, out / "ranking.csv", out / "contact_sheet.png", report, seconds)
 
 
@@ -98,14 +98,17 @@ def _rank(predictor: Predictor, images: list[LabeledImage]) -> Ranking:
     return predictor.rank([image.image for image in images], reference=healthy)
 
 
-def _draw(ranking: Ranking, images: list[LabeledImage], path: Path) -> None:
+def _draw(ranking: Ranking, images: list[LabeledImage], predictor: Predictor, path: Path) -> None:
+    """Writes the contact sheet: the ranking with each image's predicted mask outlined and its true grade."""
+    labels = predictor.model.labels
     by_name = {image.image.name: image for image in images}
-    items = []
-    for row in ranking.rows:
-        image = by_name[Path(row.file).name]
-        captions = (f"#{row.rank}  {row.severity:.3f}", f"{row.grade} (true level {image.level})")
-        items.append(SheetItem(image=image.image, captions=captions, severity=row.severity))
-    contact_sheet(items, columns=10).save(path)
+    ranked = [by_name[Path(row.file).name] for row in ranking.rows]
+    masks = predictor.iter_segment([image.image for image in ranked])
+    items = [
+        ranked_item(row, image.image, true_grade=labels[image.level], mask=answer.mask)
+        for row, image, answer in zip(ranking.rows, ranked, masks, strict=True)
+    ]
+    contact_sheet(items, columns=10, title="held-out phantoms, most severe first").save(path)
 
 
 def _timed(seconds: dict[str, float], name: str, make: Callable[[], Made]) -> Made:

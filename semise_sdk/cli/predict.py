@@ -20,13 +20,14 @@ from semise_sdk.readers import FoundImage, read_image
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.writers import (
-    Format,
+    LAYOUTS,
+    Layout,
     Row,
     analysis_row,
     classification_row,
     embedding_columns,
     embedding_row,
-    format_of,
+    layout_of,
     segmentation_row,
     write_embeddings,
     write_ranking,
@@ -44,10 +45,14 @@ BundleOption = Annotated[
 ]
 Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or pytorch; see semise doctor.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per engine run; what serves the backend by default.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images per engine run; what serves the backend by default.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores for the engine; all by default.")]
 Out = Annotated[Path | None, typer.Option(help="File for the results; standard output by default.")]
-Layout = Annotated[Format | None, typer.Option("--format", help="By the suffix of --out by default.")]
+LayoutOption = Annotated[
+    str | None, typer.Option("--format", help="csv, json or jsonl; by the suffix of --out by default.")
+]
 Maps = Annotated[Path | None, typer.Option(help="Folder for a severity map of each image, as PNG.")]
 
 
@@ -66,7 +71,7 @@ def rank(
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
-    layout: Layout = None,
+    layout: LayoutOption = None,
     maps: Maps = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -95,7 +100,7 @@ def classify(
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
-    layout: Layout = None,
+    layout: LayoutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -116,7 +121,9 @@ def classify(
 
 def segment(
     images: Images,
-    masks: Annotated[Path, typer.Option(help="Folder for the masks, PNG of 0 and 255 at the image's size.")] = Path("masks"),
+    masks: Annotated[Path, typer.Option(help="Folder for the masks, PNG of 0 and 255 at the image's size.")] = Path(
+        "masks"
+    ),
     overlays: Annotated[Path | None, typer.Option(help="Folder for each mask drawn over its image, as PNG.")] = None,
     bundle: BundleOption = None,
     backend: Backend = "auto",
@@ -124,7 +131,7 @@ def segment(
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
-    layout: Layout = None,
+    layout: LayoutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -149,7 +156,7 @@ def analyze(
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
-    layout: Layout = None,
+    layout: LayoutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -160,7 +167,7 @@ def analyze(
         labels = tuple(f"p_{label}" for label in batch.predictor.model.labels)
         columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
         header = batch.header(describe_reference(reference))
-        chosen = _layout(layout, out, as_json=as_json, default=Format.JSONL)
+        chosen = _layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:
             write_rows(_analysis_rows(batch, bank, masks, maps), stream, columns=columns, layout=chosen, header=header)
         return batch.finish()
@@ -173,8 +180,10 @@ def embed(
     device: Device = "auto",
     batch_size: BatchSize = None,
     threads: Threads = None,
-    out: Annotated[Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")] = None,
-    layout: Layout = None,
+    out: Annotated[
+        Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
+    ] = None,
+    layout: LayoutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -260,7 +269,12 @@ def _display(batch: Batch, found: FoundImage) -> NDArray[np.uint8] | None:
         return None
 
 
-def _layout(layout: Format | None, out: Path | None, *, as_json: bool, default: Format = Format.CSV) -> Format:
-    if as_json and layout not in (None, Format.JSON):
+def _layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
+    if as_json and layout not in (None, "json"):
         raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
-    return Format.JSON if as_json else layout or format_of(out, default)
+    for known in LAYOUTS:
+        if known == ("json" if as_json else layout):
+            return known
+    if layout is not None:
+        raise ConfigError(f"expected --format {', '.join(LAYOUTS)}, found {layout!r}")
+    return layout_of(out, default)

@@ -3,7 +3,7 @@
 import pytest
 from click.exceptions import Abort
 
-from semise_sdk import __version__
+from semise_sdk.version import __version__
 from semise_sdk.cli import app as application
 from semise_sdk.errors import DataError, OutputError, ParityError, SemiseError, TrainingError
 
