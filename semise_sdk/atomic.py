@@ -39,6 +39,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         stream.write(data)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file whole or not at all; raises OutputError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     # A name of its own for every writer: two that write the same file replace it in turn, each with a whole one.
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")

@@ -212,7 +212,7 @@ def _tissue(rng: Random, *, size: int, shift: Plane) -> Plane:
     fibres = _smooth_noise(rng, size=size, shift=shift, lengths=(rng.uniform(0.02, 0.04), rng.uniform(0.06, 0.15)))
     lobules = _smooth_noise(rng, size=size, shift=shift, lengths=(0.05, 0.08))
     echo += rng.uniform(0.05, 0.3) * np.exp(-((fibres / 0.15) ** 2)) * _smooth_step((depth - edges[0]) / 0.01)
-    return np.maximum(echo * np.exp(0.15 * lobules), 0.03) * _ducts(rng, x, y)
+    return np.asarray(np.maximum(echo * np.exp(0.15 * lobules), 0.03) * _ducts(rng, x, y))
 
 
 def _ducts(rng: Random, x: Plane, y: Plane) -> Plane:

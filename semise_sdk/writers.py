@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, TextIO, get_args
 
 import numpy as np
 
-from semise_sdk.atomic import atomic_file, write_bytes
+from semise_sdk.atomic import atomic_file
 from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
 
 __all__ = [
@@ -28,11 +28,9 @@ __all__ = [
     "ranking_row",
     "segmentation_row",
     "text_file",
-    "write_bytes",
     "write_embeddings",
     "write_ranking",
     "write_rows",
-    "write_text",
 ]
 
 Layout = Literal["csv", "json", "jsonl"]
@@ -210,11 +208,6 @@ def text_file(path: Path) -> Iterator[TextIO]:
             yield text
         finally:
             text.detach()  # or it would close the stream that is yet to be synced
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file whole or not at all; raises OutputError."""
-    write_bytes(path, text.encode("utf-8"))
 
 
 def printable(text: str) -> str:

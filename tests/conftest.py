@@ -49,7 +49,7 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def tiny_run(phantoms, tiny_config, tmp_path_factory) -> Path:
     """A finished run folder, trained for real for a few seconds."""
-    from semise_training.reporting import SilentReporter
+    from semise_sdk.reporting import SilentReporter
     from semise_training.train import train
 
     root = tmp_path_factory.mktemp("runs") / "tiny"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklearn", "pydantic")
+HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklearn")
 
 MODULES = ("semise_sdk", "semise_sdk.cli.app", "semise_sdk.backends.registry", "semise_sdk.replay")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_export.reporting import Reporter
 from semise_sdk.errors import DataError
 from semise_sdk.predictor import Predictor
+from semise_sdk.reporting import Reporter
 from semise_sdk.results import Analysis
 
 MAP_SIDE = 64

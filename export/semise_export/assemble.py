@@ -13,7 +13,6 @@ from semise_export.golden import write_golden
 from semise_export.model_card import model_card
 from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
 from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
-from semise_export.reporting import Reporter, SilentReporter
 from semise_export.run import TrainedRun
 from semise_sdk.bundle import CALIBRATION, MANIFEST, MODEL_CARD, REFERENCES, SUFFIX, WEIGHTS, pack, write_manifest
 from semise_sdk.errors import ConfigError, OutputError
@@ -21,6 +20,7 @@ from semise_sdk.manifest import GraphEntry
 from semise_sdk.models.network import load_network
 from semise_sdk.predictor import Predictor
 from semise_sdk.replay import replay
+from semise_sdk.reporting import Reporter, SilentReporter
 from semise_sdk.version import __version__
 
 DEFAULTS = ParityThresholds()
@@ -70,8 +70,9 @@ def export_run(
     """
     listener = reporter or SilentReporter()
     trained = TrainedRun.open(run)
-    place = out or run / "bundle"
-    _check_place(place)
+    given = out or run / "bundle"
+    _check_place(given)
+    place = given.resolve()  # "." has no name to build beside
     chosen = gate_backends(backends)
     images = trained.gate_images(max_images)
     with _building(place) as folder:
@@ -84,7 +85,7 @@ def export_run(
         _install(folder, place)
     if packed:
         pack(place, place.with_name(place.name + SUFFIX))
-    return place
+    return given
 
 
 def _write_model(trained: TrainedRun, folder: Path, *, reporter: Reporter) -> dict[str, GraphEntry]:

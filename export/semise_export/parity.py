@@ -8,11 +8,11 @@ from pathlib import Path
 from semise_export.agreement import Agreement, agreement
 from semise_export.answers import Answers, ask, ask_vectors
 from semise_export.config import ParityThresholds
-from semise_export.reporting import Reporter
 from semise_export.stability import Stability, measure_stability
 from semise_sdk.backends import available
 from semise_sdk.errors import BackendError, ParityError, SemiseError
 from semise_sdk.predictor import Predictor
+from semise_sdk.reporting import Reporter
 
 BATCH = 16
 """The largest batch checked: beyond it engines only repeat their blocks."""

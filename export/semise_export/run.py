@@ -14,6 +14,7 @@ from semise_sdk.bundle import open_run
 from semise_sdk.errors import BundleError, DataError
 from semise_sdk.spec import ModelInfo
 
+PARTS = ("train", "val", "test", "calibration")
 GATE_PARTS = ("val", "test")
 
 
@@ -69,9 +70,9 @@ class TrainedRun:
         return self.root / "checkpoint"
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Returns the number of images of each grade by part; the grade of an unlabeled image is empty."""
+        """Returns the number of images of each grade by part, training first; an unlabeled image's grade is empty."""
         counts: dict[str, Counter[str]] = {}
-        for row in self.rows:
+        for row in sorted(self.rows, key=lambda row: PARTS.index(row.part)):
             counts.setdefault(row.part, Counter())[row.label] += 1
         return counts
 
@@ -145,4 +146,7 @@ def _read_split(path: Path, folder: Path) -> tuple[SplitRow, ...]:
         raise BundleError(f"could not read {path}: expected the split of a run folder") from error
     except (KeyError, TypeError) as error:
         raise BundleError(f"expected columns image, label and split in {path}, found otherwise") from error
+    unknown = sorted({row.part for row in rows} - set(PARTS))
+    if unknown:
+        raise BundleError(f"expected parts {', '.join(PARTS)} in {path}, found {unknown[0]!r}")
     return tuple(rows)

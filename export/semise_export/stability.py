@@ -8,8 +8,8 @@ import numpy as np
 
 from semise_export.answers import Answers, ask
 from semise_export.config import ParityThresholds
-from semise_export.reporting import Reporter
 from semise_sdk.predictor import Predictor
+from semise_sdk.reporting import Reporter
 
 SMALL_BATCHES = (1, 2, 3)
 STABILITY_IMAGES = 48

@@ -111,6 +111,17 @@ def check_outputs(graph: Graph, outputs: tuple[str, ...]) -> None:
         raise BackendError(f"expected outputs {', '.join(missing)} of graph {graph.name}, found {', '.join(outputs)}")
 
 
+def check_rows(inputs: Arrays, outputs: Arrays) -> None:
+    """Refuses answers that are not one row per row asked; raises BackendError.
+
+    Some engines do not notice when a graph reshapes its batch away, and answer with memory that holds anything.
+    """
+    rows = {len(array) for array in inputs.values()} | {len(array) for array in outputs.values()}
+    if len(rows) > 1:
+        found = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
+        raise BackendError(f"expected one row of output per row of input, found {found}: export the bundle again")
+
+
 def first_line(error: BaseException) -> str:
     """Returns the first line of a foreign error's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

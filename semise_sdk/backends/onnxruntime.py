@@ -13,6 +13,7 @@ from semise_sdk.backends.base import (
     Graph,
     check_inputs,
     check_outputs,
+    check_rows,
     first_line,
 )
 from semise_sdk.errors import BackendError
@@ -97,7 +98,9 @@ class OnnxRuntimeBackend:
             values = session.run(self._outputs, dict(inputs))
         except Exception as error:  # its errors share no base class but Exception
             raise BackendError(f"ONNX Runtime could not run the graph: {first_line(error)}") from error
-        return dict(zip(self._outputs, values, strict=True))
+        outputs = dict(zip(self._outputs, values, strict=True))
+        check_rows(inputs, outputs)
+        return outputs
 
     def close(self) -> None:
         """Releases the session once the last run in progress is done."""

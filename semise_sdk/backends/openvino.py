@@ -18,6 +18,7 @@ from semise_sdk.backends.base import (
     Graph,
     check_inputs,
     check_outputs,
+    check_rows,
     first_line,
 )
 from semise_sdk.errors import BackendError
@@ -25,7 +26,7 @@ from semise_sdk.machine import usable_cores
 from semise_sdk.manifest import TensorSpec
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest
+    from openvino import CompiledModel, ConstOutput, InferRequest
     from openvino import Type as ElementType
 
 NAME = "openvino"
@@ -93,7 +94,7 @@ class OpenVinoBackend:
             port.any_name: TensorSpec(_type(port.element_type), tuple(_side(side) for side in port.partial_shape))
             for port in compiled.inputs
         }
-        self._outputs = tuple(port.any_name for port in compiled.outputs)
+        self._outputs = tuple(_output_name(port) for port in compiled.outputs)
         check_outputs(graph, self._outputs)
         self._requests: queue.SimpleQueue[InferRequest | None] = queue.SimpleQueue()
         for _ in range(self.concurrency):
@@ -103,13 +104,9 @@ class OpenVinoBackend:
         """Returns the named outputs; raises BackendError."""
         check_inputs(inputs, self._inputs)
         contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        with self._request() as request:
-            try:
-                request.infer(contiguous, share_inputs=True, share_outputs=True)
-                # The request's own memory is written again by the next run.
-                return {name: np.array(request.get_tensor(name).data) for name in self._outputs}
-            except RuntimeError as error:
-                raise BackendError(f"OpenVINO could not run the graph: {first_line(error)}") from error
+        outputs = self._infer(contiguous)
+        check_rows(inputs, outputs)
+        return outputs
 
     def close(self) -> None:
         """Releases the engine once the runs in progress are done."""
@@ -118,6 +115,17 @@ class OpenVinoBackend:
             if request is None:
                 break
         self._requests.put(None)
+
+    def _infer(self, inputs: Arrays) -> Arrays:
+        with self._request() as request:
+            try:
+                request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+                # The request's own memory is written again by the next run.
+                return {
+                    name: np.array(request.get_output_tensor(index).data) for index, name in enumerate(self._outputs)
+                }
+            except RuntimeError as error:
+                raise BackendError(f"OpenVINO could not run the graph: {first_line(error)}") from error
 
     @contextmanager
     def _request(self) -> Iterator["InferRequest"]:
@@ -140,6 +148,13 @@ def _properties(threads: int) -> dict[str, object]:
         # A thread bound to its core waits there while the decoding of the next images holds it.
         "ENABLE_CPU_PINNING": False,
     }
+
+
+def _output_name(port: "ConstOutput") -> str:
+    # Compiling may give a port the names of tensors inside of the graph too, and any_name may be one of those; the
+    # result node keeps the name that the graph gave its output.
+    name = str(port.node.get_friendly_name()).partition("/")[0]
+    return name if name in port.names else str(port.any_name)
 
 
 def _type(element: "ElementType") -> str:

@@ -7,12 +7,13 @@ import traceback
 from typing import Annotated
 
 import typer
-from click.exceptions import Abort, ClickException
+from typer import Abort
+from typer.exceptions import TyperException
 
-from semise_sdk.version import __version__
 from semise_sdk.cli import bundles, data, demo, evaluate, export, predict, train
 from semise_sdk.cli.console import stderr
-from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, DataError, SemiseError
+from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, DataError, SemiseError
+from semise_sdk.version import __version__
 
 SHOWN_PROBLEMS = 20
 
@@ -59,9 +60,9 @@ def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code; an error is one line on standard error."""
     try:
         code = app(arguments, standalone_mode=False)
-    except ClickException as error:
-        error.show()
-        return error.exit_code
+    except TyperException as error:
+        stderr.print(f"semise: {error.format_message()} Try --help.", markup=False)
+        return EXIT_USAGE
     except (Abort, KeyboardInterrupt):
         stderr.print("interrupted; what was finished is kept")
         return EXIT_INTERRUPTED

@@ -108,7 +108,7 @@ def init(
 
 
 class _Bar:
-    """Draws a check's progress; the Reporter of semise_training.reporting."""
+    """Draws a check's progress; the Reporter of semise_sdk.reporting."""
 
     def __init__(self, display: "Progress") -> None:
         self._display = display

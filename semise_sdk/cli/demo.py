@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from semise_sdk.assessment import LabeledImage
+from semise_sdk.atomic import write_text
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.evaluate import labeled_images, measure_predictor
 from semise_sdk.cli.reporter import ConsoleReporter, reporting
@@ -20,18 +21,20 @@ from semise_sdk.evaluation import EvaluationReport
 from semise_sdk.phantoms import write_phantoms
 from semise_sdk.predictor import Predictor
 from semise_sdk.results import Ranking
-from semise_sdk.writers import text_file, write_ranking, write_text
+from semise_sdk.writers import text_file, write_ranking
 
 Made = TypeVar("Made")
 
-PHANTOMS = 400
+PHANTOMS = 480
 
 SETTINGS: dict[str, object] = {
     "name": "demo",
     "encoder": {"name": "test_resnet", "init": "scratch"},
     "input": {"size": 64},
-    "phase1": {"epochs": 6},
-    "phase2": {"epochs": 20},
+    # From random weights: a higher rate and more epochs than the preset, which starts from ImageNet.
+    "optimizer": {"lr": 2e-3, "head_lr": 2e-3},
+    "phase1": {"epochs": 4},
+    "phase2": {"epochs": 30},
     "unet": {"epochs": 12, "decoder_channels": [64, 48, 32, 24, 16]},
 }
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from semise_sdk.assessment import LabeledImage, gather
+from semise_sdk.atomic import write_text
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout, tracked
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.evaluation import EvaluationReport
@@ -46,8 +47,6 @@ def evaluate(
     with Predictor.open(model, backend="pytorch" if is_run and backend == "auto" else backend, device=device) as opened:
         report = measure_predictor(opened, images, quiet=quiet)
     if out is not None:
-        from semise_sdk.writers import write_text
-
         write_text(out, json.dumps(report.to_json(), indent=2) + "\n")
     if as_json:
         print_json(report.to_json())
@@ -60,7 +59,10 @@ def measure_predictor(predictor: Predictor, images: list[LabeledImage], *, quiet
     from semise_training.data.masks import read_mask
 
     answers = tracked(
-        predictor.iter_analyze([image.image for image in images], maps=False), total=len(images), label="evaluating", quiet=quiet
+        predictor.iter_analyze([image.image for image in images], maps=False),
+        total=len(images),
+        label="evaluating",
+        quiet=quiet,
     )
     observations = gather(images, answers, num_classes=len(predictor.model.labels), read_mask=read_mask)
     return measure(observations)

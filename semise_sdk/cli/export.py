@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from semise_sdk.bundle import SUFFIX, Bundle
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
@@ -23,20 +23,20 @@ FIGURES = (
     ("c_index", "C-index", ".6f"),
     ("rank_displacement", "worst rank displacement", "d"),
     ("class_flips", "class flips", "d"),
-    ("probability_error", "largest probability error", ".1e"),
+    ("probability_error", "worst probability error", ".1e"),
     ("dice", "mean Dice", ".6f"),
     ("pooled_dice", "pooled Dice", ".6f"),
-    ("severity_error", "largest severity error", ".1e"),
+    ("severity_error", "worst severity error", ".1e"),
     ("severity_error_mean", "mean severity error", ".1e"),
-    ("map_error", "largest severity map error", ".1e"),
-    ("embedding_error", "largest embedding error", ".1e"),
-    ("reference_error", "largest reference vector error", ".1e"),
+    ("map_error", "worst map error", ".1e"),
+    ("embedding_error", "worst embedding error", ".1e"),
+    ("reference_error", "worst reference error", ".1e"),
 )
 STABILITY = (
-    ("severity_error", "severity between batches", ".1e"),
-    ("class_flips", "class flips between batches", "d"),
-    ("equal_rows_error", "severity between equal rows", ".1e"),
-    ("graph_error", "severity encoder.onnx - unet.onnx", ".1e"),
+    ("severity_error", "between batches: severity", ".1e"),
+    ("class_flips", "between batches: flips", "d"),
+    ("equal_rows_error", "between equal rows", ".1e"),
+    ("graph_error", "encoder against unet", ".1e"),
 )
 
 
@@ -113,7 +113,8 @@ def verify(
 
 def parity_table(rows: Sequence[Row]) -> Table:
     """Returns the parity figures of a bundle, a column for each backend."""
-    table = Table("against torch, fp32", *(f"{row['backend']} {row['precision']}" for row in rows))
+    heads = (Column(f"{row['backend']} {row['precision']}", overflow="fold") for row in rows)
+    table = Table("against torch, fp32", *heads)
     for key, name, form in FIGURES:
         table.add_row(name, *(_figure(row.get(key), form) for row in rows))
     for key, name, form in STABILITY:
@@ -124,7 +125,7 @@ def parity_table(rows: Sequence[Row]) -> Table:
 
 def replay_table(reports: Sequence[ReplayReport]) -> Table:
     """Returns the largest difference of each quantity, a column for each backend."""
-    table = Table("largest difference", *(report.backend for report in reports))
+    table = Table("worst difference", *(Column(report.backend, overflow="fold") for report in reports))
     for quantity in QUANTITIES:
         table.add_row(quantity, *(_figure(report.errors.get(quantity), ".1e") for report in reports))
     table.add_row("pictures", *(str(report.pictures) for report in reports))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from semise_sdk.atomic import write_text
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.evaluate import labeled_images, measure_predictor, report_table
 from semise_sdk.cli.reporter import reporting
@@ -93,8 +94,6 @@ def _resume(root: Path, *, as_json: bool, quiet: bool) -> None:
 
 def _measure(root: Path, *, as_json: bool, quiet: bool) -> None:
     """Measures the run on its own test part, writes RUN/evaluation.json and prints it."""
-    from semise_training.run_folder import write_text
-
     images = labeled_images(root, None, columns="", part="test")
     with Predictor.open(root, backend="pytorch") as predictor:
         report = measure_predictor(predictor, images, quiet=quiet)

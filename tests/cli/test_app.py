@@ -1,11 +1,11 @@
 """Every way out of the command line is a documented exit code and at most one line on standard error."""
 
 import pytest
-from click.exceptions import Abort
+from typer import Abort
 
-from semise_sdk.version import __version__
 from semise_sdk.cli import app as application
 from semise_sdk.errors import DataError, OutputError, ParityError, SemiseError, TrainingError
+from semise_sdk.version import __version__
 
 
 def raising(error):

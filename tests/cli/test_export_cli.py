@@ -90,7 +90,7 @@ def test_export_prints_the_parity_table_on_standard_output(asked: dict[str, obje
     assert figures["Kendall tau"] == "0.999510"
     assert figures["worst rank displacement"] == "2"
     assert figures["mean Dice"] == "-"
-    assert figures["severity between batches"] == "3.0e-06"
+    assert figures["between batches: severity"] == "3.0e-06"
     assert figures["result"] == "passed"
     assert "next: semise rank" in result.stderr
     assert asked == {

@@ -23,7 +23,6 @@ from semise_export.config import ParityThresholds
 from semise_export.golden import PICTURES
 from semise_export.onnx import graph_entry
 from semise_export.parity import ParityRow, check_backend, gate_backends, torch_answers
-from semise_export.reporting import SilentReporter
 from semise_export.run import TrainedRun
 from semise_sdk.bundle import MANIFEST, Bundle, write_manifest
 from semise_sdk.errors import BackendError, BundleError, ConfigError, DataError, ParityError
@@ -34,6 +33,7 @@ from semise_sdk.preprocess import to_canvas
 from semise_sdk.readers import read_image
 from semise_sdk.references import ReferenceBank
 from semise_sdk.replay import replay
+from semise_sdk.reporting import SilentReporter
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 LABELS = ("healthy", "mild", "severe")
@@ -317,6 +317,28 @@ def test_a_damaged_graph_does_not_replay(copy: Path, images: list[Path], referen
     assert {difference.quantity for difference in report.differences} == {"severity"}
     with pytest.raises(ParityError, match="the golden files replay otherwise on onnxruntime"):
         report.require_agreement()
+
+
+def test_golden_pictures_are_of_every_kind_that_decides(bundle: Path) -> None:
+    records = {name: read_image(bundle / "golden" / name) for name in PICTURES}
+    assert {(record.pixels.ndim, record.bits) for record in records.values()} == {(3, 8), (2, 16)}
+    assert (records["wide.png"].height, records["wide.png"].width) == (37, 151)
+
+
+def test_progress_is_announced_as_it_comes(run: Path, images: list[Path]) -> None:
+    class CountingReporter(SilentReporter):
+        def __init__(self) -> None:
+            self.counts: list[list[int]] = []
+
+        def start(self, label: str, total: int) -> None:
+            self.counts.append([total, 0])
+
+        def step(self, note: str) -> None:
+            self.counts[-1][1] += 1
+
+    reporter = CountingReporter()
+    torch_answers(run, images, reporter=reporter)
+    assert reporter.counts == [[24, 24]]
 
 
 def test_an_untouched_copy_passes(copy: Path, images: list[Path], reference: Answers) -> None:

@@ -53,6 +53,7 @@ def test_images_are_spread_over_a_split_that_lists_grade_after_grade() -> None:
 
 def test_counts_are_by_part_and_grade(run: Path) -> None:
     counts = TrainedRun.open(run).counts()
+    assert list(counts) == ["train", "val", "test", "calibration"]
     assert counts["train"] == {"healthy": 1, "ill": 1, "": 1}
     assert counts["calibration"] == {"ill": 1}
 
@@ -85,6 +86,7 @@ def test_one_image_makes_no_ranking(run: Path) -> None:
         ("config.yaml", "just words", "to hold a configuration, found str"),
         ("config.yaml", "data: {}", "expected data.manifest"),
         ("split.csv", "file,part\na.png,val\n", "expected columns image, label and split"),
+        ("split.csv", "image,label,split\na.png,ill,dev\n", "expected parts train, val, test, calibration .* 'dev'"),
         ("split.csv", None, "could not read .*split.csv"),
         ("checkpoint/model.json", None, "expected a finished run"),
     ],

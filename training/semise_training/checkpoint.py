@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from semise_sdk.atomic import write_bytes
 from semise_sdk.errors import BundleError
-from semise_training.run_folder import write_bytes
 
 FILE = "state.safetensors"
 

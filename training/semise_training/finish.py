@@ -5,11 +5,12 @@ from pathlib import Path
 
 from safetensors.torch import save
 
+from semise_sdk.atomic import write_bytes, write_text
 from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import ModelInfo
 from semise_training.config import TrainConfig
 from semise_training.embedding import embed
-from semise_training.run_folder import RunFolder, write_bytes, write_text
+from semise_training.run_folder import RunFolder
 from semise_training.stages.upstream import Upstream
 
 

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semise_sdk.atomic import write_text
+from semise_sdk.reporting import Reporter
 from semise_training.checkpoint import Checkpoint, put_optimizer, restore_optimizer
 from semise_training.config import OptimizerConfig
 from semise_training.device import Compute
 from semise_training.model import TrainingModel
 from semise_training.monitors import raise_if_broken
-from semise_training.reporting import Reporter
-from semise_training.run_folder import RunFolder, append_record, read_records, write_text
+from semise_training.run_folder import RunFolder, append_record, read_records
 from semise_training.seeds import derived_seed
 
 

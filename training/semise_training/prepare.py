@@ -1,6 +1,7 @@
 """From a manifest to the arrays of a run: check, split and write the split down, decode once."""
 
 from semise_sdk.errors import DataError
+from semise_sdk.reporting import Reporter
 from semise_training.config import DataConfig, TrainConfig
 from semise_training.data.cache import build_cache
 from semise_training.data.check import check, refuse_leakage
@@ -8,7 +9,6 @@ from semise_training.data.dataset import Dataset, build_dataset
 from semise_training.data.inspection import pixel_hashes
 from semise_training.data.manifest import Manifest, load_manifest
 from semise_training.data.split import Assignment, folds, read_split, split, write_split
-from semise_training.reporting import Reporter
 from semise_training.run_folder import RunFolder
 
 

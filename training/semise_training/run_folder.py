@@ -1,7 +1,6 @@
-"""The files of a run folder, and writing them so that a kill never leaves half of one."""
+"""The files of a run folder."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,25 +53,6 @@ class RunFolder:
     def is_finished(self) -> bool:
         """True when the run left its model."""
         return (self.checkpoint / "model.json").is_file()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; raises OutputError."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; raises OutputError."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"could not write {path}: {error.strerror}; free space or choose another --out") from error
 
 
 def append_record(path: Path, record: Mapping[str, object]) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from semise_sdk.atomic import write_text
 from semise_sdk.errors import ConfigError, TrainingError
+from semise_sdk.reporting import Reporter
 from semise_training import plots
 from semise_training.augment import Augmenter
 from semise_training.checkpoint import state_digest
@@ -16,8 +18,7 @@ from semise_training.loop import Session, Stage, restore_model, run_stage
 from semise_training.methods import Method, find_method
 from semise_training.model import TrainingModel, build_model
 from semise_training.prepare import prepare
-from semise_training.reporting import Reporter
-from semise_training.run_folder import RunFolder, write_text
+from semise_training.run_folder import RunFolder
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.unet import UnetStage
 from semise_training.stages.upstream import Upstream

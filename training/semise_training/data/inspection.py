@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.readers import read_image
+from semise_sdk.reporting import Reporter, SilentReporter
 from semise_training.data.fingerprints import Fingerprint, fingerprint, pixel_hash
 from semise_training.data.manifest import Manifest, Sample
 from semise_training.data.masks import is_binary, lesion
-from semise_training.reporting import Reporter, SilentReporter
 
 Fact = TypeVar("Fact")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from semise_sdk.atomic import write_text
 from semise_sdk.errors import ConfigError, DataError
 from semise_training.data.blocks import Block, allot, blocks_of
 from semise_training.data.manifest import Manifest, Sample, SplitName, load_manifest
-from semise_training.run_folder import write_text
 
 Assignment = tuple[SplitName, ...]
 

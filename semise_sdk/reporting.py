@@ -1,4 +1,4 @@
-"""How training tells its caller what it does, without printing."""
+"""How long work tells its caller what it does, without printing."""
 
 from typing import Protocol
 

@@ -1,0 +1,217 @@
+"""The three backends on one real, tiny SemiSe network: the same answers under the same names."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from semise_sdk.backends import Backend, Graph, open_graph
+from semise_sdk.backends.pytorch import PyTorchBackend
+from semise_sdk.errors import BackendError, BundleError
+from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
+from semise_sdk.models.network import (
+    ClassifierGraph,
+    EncoderGraph,
+    EncoderOutputs,
+    SemiSeNetwork,
+    UnetGraph,
+    UnetOutputs,
+)
+from semise_sdk.spec import NetworkConfig
+
+SIZE = 64
+BACKENDS = ("onnxruntime", "openvino", "pytorch")
+OUTPUTS = {"encoder": EncoderOutputs._fields, "classifier": ("logits",), "unet": UnetOutputs._fields}
+
+
+def tiny_network() -> SemiSeNetwork:
+    torch.manual_seed(0)
+    body = create_body("test_efficientnet")
+    mean, std = input_scaling(body)
+    config = NetworkConfig(
+        encoder="test_efficientnet",
+        feature_dim=feature_dim(body),
+        vector_dim=32,
+        mean=mean,
+        std=std,
+        classes=3,
+        classifier_hidden=(16, 8),
+        decoder_channels=(16, 16, 8, 8, 8),
+    )
+    network = SemiSeNetwork(config, body)
+    for parameter in network.parameters():  # what starts at zero would hide a mistake
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter)
+    return network.eval()
+
+
+def export(graph: nn.Module, example: torch.Tensor, input_name: str, outputs: tuple[str, ...], path: Path) -> None:
+    program = torch.onnx.export(
+        graph.eval(),
+        (example,),
+        dynamo=True,
+        opset_version=18,
+        input_names=[input_name],
+        output_names=list(outputs),
+        dynamic_shapes=({0: "batch"},),
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(path, external_data=False)
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory) -> dict[str, Graph]:
+    """The three graphs of one network, as ONNX and as weights."""
+    folder = tmp_path_factory.mktemp("graphs")
+    network = tiny_network()
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / "w.safetensors")
+    pixels = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
+    embedding = torch.zeros(2, network.config.feature_dim)
+    export(EncoderGraph(network), pixels, "pixels", OUTPUTS["encoder"], folder / "encoder.onnx")
+    export(ClassifierGraph(network), embedding, "embedding", OUTPUTS["classifier"], folder / "classifier.onnx")
+    export(UnetGraph(network), pixels, "pixels", OUTPUTS["unet"], folder / "unet.onnx")
+    return {
+        name: Graph(
+            name=name,
+            content=(folder / f"{name}.onnx").read_bytes,
+            outputs=outputs,
+            network=network.config,
+            weights=folder / "w.safetensors",
+        )
+        for name, outputs in OUTPUTS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def opened(graphs) -> Iterator[dict[tuple[str, str], Backend]]:
+    found = {
+        (backend, name): open_graph(graph, backend=backend, device="cpu")
+        for backend in BACKENDS
+        for name, graph in graphs.items()
+    }
+    yield found
+    for backend in found.values():
+        backend.close()
+
+
+def batch(rows: int) -> np.ndarray:
+    return np.random.default_rng(rows).integers(0, 256, (rows, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 16])
+@pytest.mark.parametrize("name", ["encoder", "unet"])
+def test_all_backends_agree(opened, name, rows):
+    reference = opened["pytorch", name].run({"pixels": batch(rows)})
+    assert set(reference) == set(OUTPUTS[name])
+    for backend in ("onnxruntime", "openvino"):
+        outputs = opened[backend, name].run({"pixels": batch(rows)})
+        assert set(outputs) == set(reference)
+        for key, expected in reference.items():
+            assert outputs[key].shape == expected.shape
+            assert outputs[key].dtype == np.float32
+            scale = np.abs(expected).max()
+            np.testing.assert_allclose(outputs[key], expected, atol=1e-4 * scale, rtol=1e-4, err_msg=f"{backend} {key}")
+
+
+def test_the_classifier_agrees_and_takes_the_encoders_embedding(opened):
+    for backend in BACKENDS:
+        embedding = opened[backend, "encoder"].run({"pixels": batch(4)})["embedding"]
+        logits = opened[backend, "classifier"].run({"embedding": embedding})["logits"]
+        expected = opened["pytorch", "classifier"].run({"embedding": embedding})["logits"]
+        assert logits.shape == (4, 3)
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_outputs_have_the_shapes_that_the_graphs_promise(opened):
+    outputs = opened["onnxruntime", "unet"].run({"pixels": batch(2)})
+    assert outputs["mask_logits"].shape == (2, SIZE, SIZE)
+    assert outputs["severity_vector"].shape == (2, 32)
+    assert outputs["severity_map_vectors"].shape == (2, 2, 2, 32)
+    np.testing.assert_array_equal(outputs["severity_vector"], outputs["reference_vector"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_does_not_depend_on_its_batch(opened, backend):
+    encoder = opened[backend, "encoder"]
+    whole = encoder.run({"pixels": batch(16)})
+    for rows in (1, 2, 5):
+        part = encoder.run({"pixels": batch(16)[3 : 3 + rows]})
+        for key, values in part.items():
+            np.testing.assert_allclose(values, whole[key][3 : 3 + rows], rtol=1e-5, atol=1e-5 * np.abs(values).max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sixteen_threads_get_what_one_gets(opened, backend):
+    encoder = opened[backend, "encoder"]
+    serial = [encoder.run({"pixels": batch(rows)})["severity_vector"] for rows in range(1, 5)]
+    wrong: list[int] = []
+
+    def work() -> None:
+        for rows in range(1, 5):
+            found = encoder.run({"pixels": batch(rows)})["severity_vector"]
+            if not np.array_equal(found, serial[rows - 1]):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_graphs_of_the_same_weights_share_one_network(graphs):
+    encoder = open_graph(graphs["encoder"], backend="pytorch", device="cpu")
+    unet = open_graph(graphs["unet"], backend="pytorch", device="cpu")
+    assert isinstance(encoder, PyTorchBackend)
+    assert isinstance(unet, PyTorchBackend)
+    assert encoder._module is not None
+    assert unet._module is not None
+    assert encoder._module.network is unet._module.network
+    encoder.close()
+    assert len(unet.run({"pixels": batch(1)})["embedding"]) == 1
+
+
+def test_torch_refuses_what_does_not_fit_and_what_is_closed(graphs):
+    backend = open_graph(graphs["encoder"], backend="pytorch", device="cpu")
+    with pytest.raises(BackendError, match="expected pixels as uint8"):
+        backend.run({"pixels": batch(1).astype(np.float32)})
+    backend.close()
+    backend.close()
+    with pytest.raises(BackendError, match="found it closed"):
+        backend.run({"pixels": batch(1)})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_torch_does_not_replace_a_gpu_by_the_cpu(graphs):
+    with pytest.raises(BackendError, match="expected a GPU that torch can use, found none"):
+        open_graph(graphs["encoder"], backend="pytorch", device="cuda")
+
+
+def test_torch_without_weights_or_with_damaged_ones_says_so(graphs, tmp_path):
+    with pytest.raises(BackendError, match="expected weights for backend pytorch"):
+        open_graph(Graph(name="encoder", content=graphs["encoder"].content), backend="pytorch")
+    damaged = tmp_path / "w.safetensors"
+    damaged.write_bytes(b"junk")
+    with pytest.raises(BundleError, match="weights"):
+        open_graph(
+            Graph(name="encoder", network=graphs["encoder"].network, weights=damaged), backend="pytorch", device="cpu"
+        )
+
+
+def test_torchs_threads_are_set_only_when_asked_for(graphs):
+    before = torch.get_num_threads()
+    try:
+        open_graph(graphs["classifier"], backend="pytorch", device="cpu").close()
+        assert torch.get_num_threads() == before
+        open_graph(graphs["classifier"], backend="pytorch", device="cpu", threads=1).close()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,87 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from semise_sdk.atomic import atomic_file, write_bytes
+from semise_sdk.errors import OutputError
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def interrupted_write(path: Path, error: BaseException) -> None:
+    with atomic_file(path) as stream:
+        stream.write(b"half")
+        stream.flush()
+        assert not path.exists() or path.read_bytes() == b"old"
+        raise error
+
+
+def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.csv"
+    write_bytes(path, b"one")
+    write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert names(path.parent) == ["a.csv"]
+
+
+def test_the_old_content_stays_until_the_block_ends_and_when_it_fails(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError):
+        interrupted_write(path, ZeroDivisionError())
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.csv"]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write(tmp_path / "a.csv", KeyboardInterrupt())
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_written_is_one_output_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"could not write .*a\.csv"):
+        write_bytes(tmp_path / "file" / "a.csv", b"x")
+
+
+def test_a_full_disk_is_an_output_error_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="No space left"), atomic_file(path):
+        raise OSError(28, "No space left on device")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.csv"]
+
+
+def test_a_broken_pipe_is_no_output_error(tmp_path):
+    with pytest.raises(BrokenPipeError), atomic_file(tmp_path / "a.csv"):
+        raise BrokenPipeError
+
+
+def test_a_pipe_is_written_directly(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(path.read_bytes()))
+    reader.start()
+    write_bytes(path, b"through")
+    reader.join(timeout=10)
+    assert received == [b"through"]
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_writers_of_the_same_file_never_mix(tmp_path):
+    path = tmp_path / "a.bin"
+    contents = [bytes([value]) * 10_000 for value in range(8)]
+    threads = [threading.Thread(target=write_bytes, args=(path, content)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() in contents
+    assert names(tmp_path) == ["a.bin"]
