@@ -16,10 +16,8 @@ LABELS = ("healthy", "mild", "moderate", "severe", "critical")
 
 COLUMNS = ("image", "severity", "label", "mask", "group")
 
-_MIN_SIZE = 32
-_UNLABELED_SHARE = 16
-_JPEG_EVERY = 8
-_JPEG_QUALITY = 92
+_MIN_SIZE, _UNLABELED_SHARE = 32, 16
+_JPEG_EVERY, _JPEG_QUALITY = 8, 92
 
 Plane = NDArray[np.float64]
 Random = np.random.Generator
@@ -166,10 +164,7 @@ def _prepare(folder: Path, names: set[str]) -> None:
         (folder / part).mkdir(parents=True, exist_ok=True)
     strangers = sorted(path.name for path in (folder / "images").iterdir() if path.name not in names)
     if strangers:
-        where = folder / "images"
-        raise OutputError(
-            f"expected no other images in {where}, found {strangers[0]}: remove them or choose another folder"
-        )
+        raise OutputError(f"expected no other images in {folder}, found {strangers[0]}: choose another folder")
 
 
 def _write_images(folder: Path, item: _Planned, *, size: int) -> None:
@@ -188,12 +183,11 @@ def _write_manifest(path: Path, plan: list[_Planned]) -> Path:
 
 
 def _check(*, severity: int, seed: int, size: int, view: int) -> None:
-    if not 0 <= severity < len(LABELS):
-        raise ValueError(f"expected a severity of 0 to {len(LABELS) - 1}, found {severity}")
-    if min(seed, view) < 0:
-        raise ValueError(f"expected a seed and a view of 0 or more, found {seed} and {view}")
-    if size < _MIN_SIZE:
-        raise ValueError(f"expected a size of at least {_MIN_SIZE} pixels, found {size}")
+    if not 0 <= severity < len(LABELS) or min(seed, view) < 0 or size < _MIN_SIZE:
+        raise ValueError(
+            f"expected a severity of 0 to {len(LABELS) - 1}, a seed and a view of 0 or more and a size of at least "
+            f"{_MIN_SIZE}, found severity {severity}, seed {seed}, view {view} and size {size}"
+        )
 
 
 def _tissue(rng: Random, *, size: int, shift: Plane) -> Plane:

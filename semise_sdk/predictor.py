@@ -72,6 +72,7 @@ class Predictor:
         self._batch_size = batch_size
         self._images = Pool(workers or usable_cores(), "semise-image")
         self._engines: Pool | None = None
+        self._bank: ReferenceBank | None = None
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -102,7 +103,11 @@ class Predictor:
         """
         path = Path(bundle)
         is_plain_run = is_run(path) and not (path / "manifest.json").exists()
-        check_backend("pytorch" if is_plain_run and backend == "auto" else backend, device)
+        if is_plain_run and backend not in ("auto", "pytorch"):
+            raise BackendError(
+                f"expected backend pytorch for run folder {path}, found {backend}: semise export it first"
+            )
+        check_backend("pytorch" if is_plain_run else backend, device)
         source = open_run(path) if is_plain_run else Bundle.open(path)
         graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads))
         return cls(source, graphs, workers=workers, batch_size=batch_size)
@@ -203,10 +208,11 @@ class Predictor:
             ReferenceImageError: an image of it cannot be read or used, or there is none.
             BundleError: it is None, and the bundle has no bank.
         """
+        self._images.check_process()
         if isinstance(reference, ReferenceBank):
             return reference
         if reference is None:
-            return self._source.references()
+            return self._own_bank()
         vectors = []
         for row in self._rows(reference, Needs()):
             if row.reference_vector is None:
@@ -251,10 +257,20 @@ class Predictor:
             batch_size=self._batch_size or graph.batch_size,
         )
 
+    def _own_bank(self) -> ReferenceBank:
+        with self._lock:
+            self._check_open()
+            if self._bank is None:
+                self._bank = self._source.references()
+            return self._bank
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise BackendError(CLOSED)
+
     def _engine_pool(self, threads: int) -> Pool:
         with self._lock:
-            if self._is_closed:
-                raise BackendError(CLOSED)
+            self._check_open()
             if self._engines is None:
                 self._engines = Pool(threads, "semise-engine")
             return self._engines

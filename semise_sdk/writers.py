@@ -215,8 +215,18 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+@dataclass(frozen=True, slots=True)
+class _UnixLines:
+    """Ends lines with LF for a csv writer that thinks it writes CR LF: only then does it quote a CR in a name."""
+
+    stream: TextIO
+
+    def write(self, line: str) -> int:
+        return self.stream.write(line.removesuffix("\r\n") + "\n")
+
+
 def _write_csv(rows: Iterable[Row], stream: TextIO, columns: Sequence[str]) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(_UnixLines(stream), lineterminator="\r\n")
     writer.writerow(_csv_cell(column) for column in columns)
     for row in rows:
         writer.writerow(_csv_cell(row[column]) for column in columns)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from semise_export.config import MAX_IMAGES, ParityThresholds
 from semise_export.golden import write_golden
@@ -154,7 +154,7 @@ def _provenance(trained: TrainedRun, thresholds: ParityThresholds) -> dict[str, 
     """Returns where the model comes from; no pixel, no name of a patient, no name of this machine."""
     return {
         "training": {
-            "config": dict(trained.config),
+            "config": _without_folders(trained.config),
             "data_manifest_sha256": trained.manifest_sha256(),
             "images": {part: dict(count) for part, count in trained.counts().items()},
         },
@@ -167,6 +167,15 @@ def _provenance(trained: TrainedRun, thresholds: ParityThresholds) -> dict[str, 
         },
         "versions": {"python": platform.python_version(), "semise-sdk": __version__, **_versions()},
     }
+
+
+def _without_folders(value: object) -> object:
+    """Returns configuration data with paths cut to their file names: folders tell of a site and its patients."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value
 
 
 def _versions() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """The three backends on one real, tiny SemiSe network: the same answers under the same names."""
 
+import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,9 @@ from torch import nn
 
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.backends.pytorch import PyTorchBackend
+from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BackendError, BundleError
+from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
 from semise_sdk.models.network import (
     ClassifierGraph,
@@ -22,7 +26,9 @@ from semise_sdk.models.network import (
     UnetGraph,
     UnetOutputs,
 )
-from semise_sdk.spec import NetworkConfig
+from semise_sdk.predictor import Predictor
+from semise_sdk.references import ReferenceBank
+from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 SIZE = 64
 BACKENDS = ("onnxruntime", "openvino", "pytorch")
@@ -215,3 +221,50 @@ def test_torchs_threads_are_set_only_when_asked_for(graphs):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def run(graphs, tmp_path_factory) -> Path:
+    """The same network as a run folder, and as the bundle in it."""
+    root = tmp_path_factory.mktemp("run")
+    config, weights = graphs["encoder"].network, graphs["encoder"].weights
+    model = ModelInfo(
+        name="tiny", spec=InputSpec(height=SIZE, width=SIZE), labels=("none", "some", "much"), network=config
+    )
+    bank = ReferenceBank(np.random.default_rng(1).normal(size=(4, 32)).astype(np.float32))
+    for folder, name in ((root / "checkpoint", "model.safetensors"), (root / "bundle", "weights.safetensors")):
+        folder.mkdir()
+        shutil.copy(weights, folder / name)
+        bank.save(folder / "references.safetensors")
+    (root / "checkpoint" / "model.json").write_text(json.dumps(model.to_json()))
+    entries = {}
+    for name, graph in graphs.items():
+        (root / "bundle" / f"{name}.onnx").write_bytes(graph.content())
+        outputs = {output: TensorSpec("float32", ("N",)) for output in graph.outputs}
+        entries[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+    write_manifest(root / "bundle", model=model, graphs=entries)
+    return root
+
+
+def test_a_run_folder_and_its_bundle_answer_alike_on_every_backend(run):
+    images = [image[: 30 + 8 * index] for index, image in enumerate(batch(6))]
+    with Predictor.open(run) as predictor:
+        assert predictor.backend == "pytorch:cpu"
+        expected = predictor.analyze(images)
+        own = predictor.rank(images, reference=images[2]).rows[-1]
+        assert (own.file, own.severity) == ("array[2]", 0.0)
+    for backend in BACKENDS:
+        with Predictor.open(run / "bundle", backend=backend, device="cpu") as predictor:
+            for found, wanted in zip(predictor.analyze(images), expected, strict=True):
+                assert found.severity == pytest.approx(wanted.severity, abs=1e-5)
+                assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-4)
+                assert found.grade == wanted.grade
+                assert np.mean(found.mask != wanted.mask) < 0.01
+                np.testing.assert_allclose(found.severity_map, wanted.severity_map, atol=1e-4)
+            own = predictor.rank(images, reference=images[2]).rows[-1]
+            assert (own.file, own.severity) == ("array[2]", 0.0)
+
+
+def test_a_run_folder_is_for_the_pytorch_backend_only(run):
+    with pytest.raises(BackendError, match="expected backend pytorch for run folder"):
+        Predictor.open(run, backend="onnxruntime")

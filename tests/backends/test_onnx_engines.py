@@ -133,7 +133,7 @@ encoder (uint8[N,3] pixels) => (float[M,3] sums)
 def test_a_failing_run_is_a_backend_error_and_the_next_one_is_unaffected(name):
     backend = open_graph(graph(ADDING_SEVEN_ROWS, ("sums",)), backend=name, device="cpu", threads=1)
     for _ in range(3):  # as often as there are requests, and once more
-        with pytest.raises(BackendError, match="could not run the graph|one row of output"):
+        with pytest.raises(BackendError, match=r"could not run the graph|one row of output"):
             backend.run({"pixels": np.zeros((2, 3), np.uint8)})
     np.testing.assert_array_equal(backend.run({"pixels": np.zeros((7, 3), np.uint8)})["sums"], np.ones((7, 3)))
     backend.close()

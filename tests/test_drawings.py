@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semise_sdk.drawings import DrawingFolder
+from semise_sdk.errors import ConfigError
+from semise_sdk.readers import FoundImage
+
+MASK = np.array([[0, 255]], np.uint8)
+
+
+def placed(*files: str) -> list[str]:
+    folder = DrawingFolder(Path("masks"))
+    return [folder.place(file).as_posix() for file in files]
+
+
+def test_folders_are_mirrored():
+    assert placed("a/x.png", "b/x.png", "x.jpg") == ["masks/a/x.png", "masks/b/x.png", "masks/x.png"]
+
+
+def test_files_that_differ_in_suffix_only_get_names_of_their_own():
+    assert placed("x.png", "x.jpg", "x.tif") == ["masks/x.png", "masks/x_jpg.png", "masks/x_tif.png"]
+
+
+def test_no_name_is_given_twice():
+    names = placed(*["x.png"] * 150, "X.PNG", "x_png.png")
+    assert len({name.casefold() for name in names}) == 152
+
+
+@pytest.mark.parametrize("file", ["../../x.png", "/etc/x.png", "a/../../x.png", "..", "/", "C:/x.png"])
+def test_no_name_leads_out_of_the_folder(file, tmp_path):
+    path = DrawingFolder(tmp_path / "masks").place(file)
+    assert Path(os.path.normpath(path)).is_relative_to(tmp_path / "masks")
+    assert path.suffix == ".png"
+
+
+@pytest.mark.parametrize(
+    "file", [".hidden", "no_suffix", "x" * 255, "a.b.c.png", "ü/=cmd.png", os.fsdecode(b"\xff.png")]
+)
+def test_odd_names_can_be_written(file, tmp_path):
+    folder = DrawingFolder(tmp_path / "masks")
+    path = folder.write(FoundImage(tmp_path / "images" / "x", file), MASK)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), MASK)
+
+
+@pytest.mark.parametrize(
+    ("file", "masks"), [("x.jpg", "images"), ("sub/x.jpg", "images"), ("x.jpg", "images/../images")]
+)
+def test_drawings_never_lie_beside_the_images(tmp_path, file, masks):
+    image = tmp_path / "images" / file
+    image.parent.mkdir(parents=True)
+    (tmp_path / "a").mkdir()
+    image.write_bytes(b"image")
+    with pytest.raises(ConfigError, match="expected a folder of its own"):
+        DrawingFolder(tmp_path / masks).write(FoundImage(image, file), MASK)
+    assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == [image]
