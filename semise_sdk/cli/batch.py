@@ -12,6 +12,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Protocol, TextIO, TypeVar
 
+import typer
+
 from semise_sdk.cli.console import say, stderr, tracked
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OutputError
 from semise_sdk.predictor import Predictor
@@ -159,7 +161,9 @@ def result_stream(out: Path | None) -> Iterator[TextIO]:
     try:
         yield sys.stdout
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        # The reader left, as `| head` does: nothing more to do, and nothing that a late flush could complain about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(EXIT_OK) from error
     except OSError as error:
         raise OutputError(f"could not write to standard output: {error.strerror}; free space") from error
