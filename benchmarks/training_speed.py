@@ -31,7 +31,11 @@ def main() -> None:
     options = parser.parse_args()
     rows = [
         {"encoder": encoder, "memory": memory, "precision": precision}
-        | {"views_per_second": round(views_per_second(encoder, memory, precision, options.size, options.batch), 1)}
+        | {
+            "views_per_second": round(
+                views_per_second(encoder, memory, precision, size=options.size, batch=options.batch), 1
+            )
+        }
         for encoder in options.encoders
         for memory, precision in VARIANTS
     ]
@@ -43,7 +47,7 @@ def main() -> None:
         options.json.write_text(json.dumps({"machine": describe_machine(), "rows": rows}, indent=2) + "\n")
 
 
-def views_per_second(encoder: str, memory: str, precision: str, size: int, batch: int, steps: int = 3) -> float:
+def views_per_second(encoder: str, memory: str, precision: str, *, size: int, batch: int, steps: int = 3) -> float:
     """Returns the rate of a training step on a resident random batch, after one warm-up."""
     layout = torch.channels_last if memory == "channels_last" else torch.contiguous_format
     body = create_body(encoder).to(memory_format=layout).train()

@@ -6,8 +6,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from semise_sdk.errors import ConfigError, DataError, TrainingError
-from semise_sdk.spec import ModelInfo
 from semise_sdk.reporting import SilentReporter
+from semise_sdk.spec import ModelInfo
 from semise_training.run_folder import read_records
 from semise_training.train import resume, train
 
