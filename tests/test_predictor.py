@@ -475,3 +475,28 @@ def test_numbers_that_are_not_finite_fail_their_own_row_only(bundle):
         answers = list(predictor.iter_severity([blue, sevens, blue]))
     assert [answer.status for answer in answers] == ["ok", "error", "ok"]
     assert answers[1].reason.startswith("no_answer: ")
+
+
+@pytest.mark.real_images
+def test_a_real_folder_has_a_row_per_file_and_the_reference_is_at_zero(predictor, packs):
+    images = packs / "busi" / "images"
+    ranking = predictor.rank(images, reference=images / "normal_002.jpg")
+    assert sorted(row.file for row in ranking.rows) == sorted(path.name for path in images.iterdir())
+    assert [row.rank for row in ranking.rows] == list(range(1, 781))
+    severities = {row.file: row.severity for row in ranking.rows}
+    assert severities["normal_002.jpg"] == 0.0
+    assert list(severities.values()) == sorted(severities.values(), reverse=True)
+    assert max(severities.values()) > 0
+
+
+@pytest.mark.real_images
+def test_odd_and_damaged_files_have_a_row_each(predictor, packs):
+    folder = packs / "robustness" / "pillow_tests"
+    answers = list(predictor.iter_analyze(folder))
+    assert len(answers) == sum(1 for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    for answer in answers:
+        assert (answer.status == "ok") == (answer.reason == "")
+        if answer.status == "ok":
+            assert answer.mask is not None
+            assert answer.severity is not None
+            assert 0 <= answer.severity <= 2

@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         stderr.print(f"semise: {error.format_message()} Try --help.", markup=False)
         return EXIT_USAGE
     except (Abort, KeyboardInterrupt):
-        stderr.print("interrupted; what was finished is kept")
+        stderr.print("semise: interrupted")
         return EXIT_INTERRUPTED
     except SemiseError as error:
         _explain(error)

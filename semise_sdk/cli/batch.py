@@ -101,15 +101,39 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
     """
     if next(found_images(images), None) is None:
         raise DataError(f"expected images in {', '.join(map(str, images))}, found none: name another folder")
-    with Predictor.open(
-        find_bundle(engine.bundle),
-        backend=engine.backend,
-        device=engine.device,
-        batch_size=engine.batch_size,
-        threads=engine.threads,
-    ) as predictor:
+    with (
+        own_standard_error(),
+        Predictor.open(
+            find_bundle(engine.bundle),
+            backend=engine.backend,
+            device=engine.device,
+            batch_size=engine.batch_size,
+            threads=engine.threads,
+        ) as predictor,
+    ):
         say(INTENDED_USE, quiet=quiet)
         yield Batch(predictor, images, quiet=quiet)
+
+
+@contextmanager
+def own_standard_error() -> Iterator[None]:
+    """Keeps standard error to this program: libtiff writes its complaints to descriptor 2 behind Python's back.
+
+    What a file is wrong with stands in its row. SEMISE_DEBUG=1 lets everything through.
+    """
+    if os.environ.get("SEMISE_DEBUG") or sys.stderr is not sys.__stderr__:
+        yield
+        return
+    kept, original = os.dup(2), sys.stderr
+    with open(os.devnull, "wb") as silence, os.fdopen(os.dup(2), "w", buffering=1) as ours:  # noqa: PTH123  # a device
+        os.dup2(silence.fileno(), 2)
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            sys.stderr = original
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def find_bundle(given: Path | None) -> Path:

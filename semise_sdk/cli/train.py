@@ -79,6 +79,7 @@ def _train(
     of_project.pop("preset", None)
     overrides = merge(merge(of_project, _given(options)), parse_assignments(settings))
     root = out or (project.out if project else Path("runs")) / datetime.now().strftime("%Y%m%d-%H%M%S")
+    say(f"run: {root}; after an interruption: semise train --resume --out {root}", quiet=quiet)
     with reporting(quiet=quiet) as reporter:
         train_run(build_config(chosen, overrides), root, reporter=reporter)
     _measure(root, as_json=as_json, quiet=quiet)
