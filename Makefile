@@ -7,6 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint format benchmarks clean
 
 demo: $(INSTALLED)
+	rm -rf demo
 	$(BIN)/semise demo --out demo
 
 test: $(INSTALLED)

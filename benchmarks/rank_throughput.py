@@ -56,9 +56,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="folder of images; busi or phantoms by default")
     parser.add_argument("--count", type=int, default=256, help="images per measurement")
-    parser.add_argument(
-        "--batch", type=int, default=4, help="images per engine run"
-    )
+    parser.add_argument("--batch", type=int, default=4, help="images per engine run")
     parser.add_argument("--repeats", type=int, default=3, help="turns; the medians are printed")
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=list(ENCODERS))
     parser.add_argument("--json", type=Path, help="write the figures here")

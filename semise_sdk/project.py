@@ -56,12 +56,16 @@ def load_project(folder: Path) -> Project | None:
     return _project(folder, data)
 
 
-def newest_run(where: Project | Path) -> Path | None:
+def newest_run(where: Project | Path, *, finished: bool = False) -> Path | None:
     """Returns the run folder whose config.yaml is the newest, or None.
 
     Args:
         where: A project; or a folder, searched two levels deep unless its semise.toml says where its runs are.
+        finished: True for the newest of those that left a model.
     """
+    if finished:
+        model = _newest(_runs_folder(where), "checkpoint/model.json")
+        return None if model is None else model.parent.parent
     config = _newest(_runs_folder(where), "config.yaml")
     return None if config is None else config.parent
 

@@ -60,6 +60,7 @@ def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code; an error is one line on standard error."""
     try:
         code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except TyperException as error:
         stderr.print(f"semise: {error.format_message()} Try --help.", markup=False)
         return EXIT_USAGE

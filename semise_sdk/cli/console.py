@@ -14,8 +14,17 @@ from semise_sdk.errors import OutputError
 
 Item = TypeVar("Item")
 
+
+class PipedConsole(Console):
+    """A console that lets a reader's leaving be seen: rich's own ends the program with a code of its own."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError."""
+        raise BrokenPipeError
+
+
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-stdout = Console(highlight=False, soft_wrap=True)
+stdout = PipedConsole(highlight=False, soft_wrap=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
@@ -23,7 +32,9 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress an
 
 def print_json(data: object) -> None:
     """Prints ``data`` as JSON on standard output; NaN is refused, use None."""
-    sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+    with writing("standard output"):
+        sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+        sys.stdout.flush()
 
 
 def say(message: str, *, quiet: bool = False) -> None:
@@ -62,6 +73,8 @@ def writing(what: str) -> Iterator[None]:
     """Turns an operating-system error while writing ``what`` into one OutputError."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"could not write {what}: {reason}; free space or choose another place") from error

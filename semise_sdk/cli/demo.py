@@ -63,7 +63,7 @@ def demo(
     quiet: QuietOption = False,
 ) -> None:
     """Draws phantoms, trains, exports, verifies and ranks: everything real, nothing downloaded."""
-    if out.exists() and any(out.iterdir()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ConfigError(f"expected an empty folder, found files in {out}: remove it or name another --out")
     with reporting(quiet=quiet) as reporter:
         result = run_demo(out, seed=seed, reporter=reporter, quiet=quiet)

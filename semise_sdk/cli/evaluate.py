@@ -41,10 +41,10 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Measures a run or a bundle on labelled images, with 95 % intervals by group."""
-    images = labeled_images(model, data, columns=columns, part=part)
-    say(f"evaluating {len(images)} images", quiet=quiet)
     is_run = (model / "checkpoint").is_dir()
     with Predictor.open(model, backend="pytorch" if is_run and backend == "auto" else backend, device=device) as opened:
+        images = labeled_images(model, data, columns=columns, part=part, labels=opened.model.labels)
+        say(f"evaluating {len(images)} images", quiet=quiet)
         report = measure_predictor(opened, images, quiet=quiet)
     if out is not None:
         write_text(out, json.dumps(report.to_json(), indent=2) + "\n")
@@ -68,18 +68,21 @@ def measure_predictor(predictor: Predictor, images: list[LabeledImage], *, quiet
     return measure(observations)
 
 
-def labeled_images(model: Path, data: Path | None, *, columns: str, part: str | None) -> list[LabeledImage]:
+def labeled_images(
+    model: Path, data: Path | None, *, columns: str, part: str | None, labels: tuple[str, ...] | None = None
+) -> list[LabeledImage]:
     """Returns the labelled images to measure on.
 
     Without ``data`` they are a run's own, of its ``part`` (test by default); with it, all of the manifest's, or those
     that it puts in ``part``.
 
     Raises:
-        DataError: none are left.
+        DataError: none are left, or the manifest's grades are called otherwise than the model's ``labels``.
     """
     if part is not None and part not in PARTS:
         raise ConfigError(f"expected --split {', '.join(PARTS)}, found {part!r}")
     manifest, parts, wanted = _run_images(model, part) if data is None else _other_images(data, columns, part)
+    _refuse_other_grades(manifest, labels)
     images = [
         LabeledImage(image=sample.image, level=sample.severity, group=sample.group, mask=sample.mask)
         for sample, of in zip(manifest.samples, parts, strict=True)
@@ -88,6 +91,16 @@ def labeled_images(model: Path, data: Path | None, *, columns: str, part: str | 
     if not images:
         raise DataError(f"expected labelled images in part {wanted} of {manifest.path}, found none: see --split")
     return images
+
+
+def _refuse_other_grades(manifest: "Manifest", labels: tuple[str, ...] | None) -> None:
+    names_grades = any(sample.label for sample in manifest.samples)
+    if labels is None or not names_grades or manifest.labels == labels[: len(manifest.labels)]:
+        return
+    raise DataError(
+        f"expected grades called {', '.join(labels)} as the model's, found {', '.join(manifest.labels)} in "
+        f"{manifest.path}: evaluate on images graded on the model's own scale"
+    )
 
 
 def _run_images(model: Path, part: str | None) -> tuple["Manifest", tuple[str | None, ...], str]:

@@ -134,9 +134,9 @@ def replay_table(reports: Sequence[ReplayReport]) -> Table:
 
 
 def _newest() -> Path:
-    found = newest_run(Path.cwd())
+    found = newest_run(Path.cwd(), finished=True)
     if found is None:
-        raise ConfigError("expected a run to export, found none in this folder: semise train DATA.csv, or name it")
+        raise ConfigError("expected a finished run here, found none: semise train DATA.csv, or name the run")
     return found
 
 

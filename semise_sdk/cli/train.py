@@ -12,7 +12,7 @@ from semise_sdk.atomic import write_text
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.evaluate import labeled_images, measure_predictor, report_table
 from semise_sdk.cli.reporter import reporting
-from semise_sdk.errors import ConfigError
+from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import Project, load_project, newest_run
 
@@ -47,6 +47,9 @@ def train(
     """Trains an encoder, a classifier and a U-Net, then measures them on the run's test part."""
     project = load_project(Path.cwd())
     if resume:
+        _refuse_settings(
+            data, columns, preset, method, encoder, weights, size, alpha, seed, folds, fold, device, settings
+        )
         _resume(out or _newest(project), as_json=as_json, quiet=quiet)
         return
     options = {
@@ -74,7 +77,7 @@ def _train(
     from semise_training.config import build_config, merge, parse_assignments
     from semise_training.train import train as train_run
 
-    of_project: dict[str, object] = dict(project.train) if project else {}
+    of_project: dict[str, object] = {"name": project.name, **project.train} if project else {}
     chosen = preset or str(of_project.pop("preset", "recommended"))
     of_project.pop("preset", None)
     overrides = merge(merge(of_project, _given(options)), parse_assignments(settings))
@@ -95,15 +98,24 @@ def _resume(root: Path, *, as_json: bool, quiet: bool) -> None:
 
 def _measure(root: Path, *, as_json: bool, quiet: bool) -> None:
     """Measures the run on its own test part, writes RUN/evaluation.json and prints it."""
-    images = labeled_images(root, None, columns="", part="test")
+    say(f"run: {root}; next: semise export {root}", quiet=quiet)
+    try:
+        images = labeled_images(root, None, columns="", part="test")
+    except DataError as error:
+        say(f"not measured: {error}", quiet=quiet)
+        return
     with Predictor.open(root, backend="pytorch") as predictor:
         report = measure_predictor(predictor, images, quiet=quiet)
     write_text(root / "evaluation.json", json.dumps(report.to_json(), indent=2) + "\n")
-    say(f"run: {root}; next: semise export {root}", quiet=quiet)
     if as_json:
         print_json({"run": str(root), "test": report.to_json()})
     else:
         stdout.print(report_table({"test": report}))
+
+
+def _refuse_settings(*given: object) -> None:
+    if any(value is not None and value != "" for value in given):
+        raise ConfigError("expected no setting but --out beside --resume: a resumed run keeps its config.yaml")
 
 
 def _newest(project: Project | None) -> Path:
@@ -127,7 +139,7 @@ def _manifest(data: Path | None, columns: str, project: Project | None) -> dict[
     if data is None and project is None:
         raise ConfigError("expected a manifest, found none: semise train DATA.csv, or semise init DATA.csv once")
     if data is None and project is not None:
-        return {"manifest": project.manifest, "columns": project.columns}
+        return {"manifest": project.manifest, "columns": parse_columns(columns) or project.columns}
     if data is None:
         return {}
     return {"manifest": find_manifest(data).resolve(), "columns": parse_columns(columns)}

@@ -56,6 +56,15 @@ def test_encoder_weights_need_init_file():
         build_config("recommended", merge(DATA, {"encoder": {"weights": Path("w.safetensors")}}))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["data.fold=9", "data.folds=1", "seed=-1", "classifier.epochs=0", "phase2.alpha=["],
+)
+def test_a_setting_that_could_only_fail_later_is_refused_now(setting):
+    with pytest.raises(ConfigError):
+        build_config("recommended", merge(merge(DATA, {"data": {"folds": 5}}), parse_assignments([setting])))
+
+
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ConfigError, match="recommended, faithful"):
         build_config("best", DATA)

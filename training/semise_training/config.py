@@ -37,6 +37,14 @@ class DataConfig(Section):
     folds: Count = 0
     fold: Count = 0
 
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> "DataConfig":
+        if self.folds == 1 or (self.folds and self.fold >= self.folds):
+            raise ValueError(
+                f"expected 2 folds or more and a fold below their number, found {self.fold} of {self.folds}"
+            )
+        return self
+
 
 class InputConfig(Section):
     """The canvas that the network sees; becomes the bundle's InputSpec."""
@@ -150,7 +158,7 @@ class Phase2Config(Section):
 class ClassifierConfig(Section):
     """The grade classifier on cached frozen features; the epoch is chosen by validation macro-F1."""
 
-    epochs: Count = 60
+    epochs: Annotated[int, Field(ge=1)] = 60
     batch_size: Annotated[int, Field(ge=2)] = 64
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
@@ -182,7 +190,7 @@ class TrainConfig(Section):
 
     name: str = "semise"
     method: str = "semise"
-    seed: int = 0
+    seed: Count = 0
     data: DataConfig
     input: InputConfig = InputConfig()
     encoder: EncoderConfig = EncoderConfig()
@@ -251,11 +259,19 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigError(f"expected --set section.key=value, found {text!r}")
-        nested: object = yaml.safe_load(value)
+        nested = _yaml_value(text, value)
         for part in reversed(name.strip().split(".")):
             nested = {part: nested}
         overrides = merge(overrides, nested)  # type: ignore[arg-type]  # a mapping after at least one part
     return overrides
+
+
+def _yaml_value(text: str, value: str) -> object:
+    try:
+        loaded: object = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"expected a YAML value in --set section.key=value, found {text!r}") from error
+    return loaded
 
 
 def read_config(path: Path) -> TrainConfig:

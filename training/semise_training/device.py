@@ -52,10 +52,12 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"expected device auto, cpu, cuda or cuda:N, found {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"expected device auto, cpu, cuda or cuda:N, found {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            "device cuda was asked for and torch finds no usable GPU: check the driver with nvidia-smi and torch's "
-            "build with `semise doctor`, or use --device cpu"
+            f"device {name} was asked for and torch finds no such usable GPU: check the driver with nvidia-smi and "
+            "torch's build with `semise doctor`, or use --device cpu"
         )
     return device
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semise_sdk.errors import TrainingError
 from semise_sdk.models.network import SemiSeNetwork
 from semise_training.data.dataset import Dataset
 from semise_training.device import Compute
@@ -21,21 +22,29 @@ class Vectors:
 
     Args:
         embedding: f's pooled features ``[n, F]``.
+        projected: g's outputs ``[n, D]``, which phase 1 trains.
         severity: severity vectors ``[n, D]``.
         reference: what each contributes as a reference ``[n, D]``.
     """
 
     embedding: NDArray[np.float32]
+    projected: NDArray[np.float32]
     severity: NDArray[np.float32]
     reference: NDArray[np.float32]
 
 
 def embed(network: SemiSeNetwork, dataset: Dataset, indices: NDArray[np.int64], *, compute: Compute) -> Vectors:
-    """Returns the vectors of the images at ``indices`` without augmentation; leaves the network in eval mode."""
+    """Returns the vectors of the images at ``indices`` without augmentation; leaves the network in eval mode.
+
+    Raises:
+        TrainingError: they are not finite.
+    """
     network.eval()
     batches = [_embed_batch(network, pixels, compute) for pixels in pixel_batches(dataset, indices, compute)]
-    embedding, severity, reference = (np.concatenate(column) for column in zip(*batches, strict=True))
-    return Vectors(embedding, severity, reference)
+    vectors = Vectors(*(np.concatenate(column) for column in zip(*batches, strict=True)))
+    if not (np.isfinite(vectors.embedding).all() and np.isfinite(vectors.severity).all()):
+        raise TrainingError("the network's outputs are not finite, training diverged: lower the learning rate")
+    return vectors
 
 
 def pixel_batches(dataset: Dataset, indices: NDArray[np.int64], compute: Compute) -> Iterator[Tensor]:
@@ -56,4 +65,4 @@ def _embed_batch(network: SemiSeNetwork, pixels: Tensor, compute: Compute) -> li
         projected = network.projection(embedding)
         severity = network.severity(projected)
     reference = severity if network.config.reference_head == "severity" else projected
-    return [vectors.float().cpu().numpy() for vectors in (embedding, severity, reference)]
+    return [vectors.float().cpu().numpy() for vectors in (embedding, projected, severity, reference)]

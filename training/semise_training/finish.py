@@ -1,6 +1,7 @@
 """What a finished run leaves for evaluation and export: weights, references and the model's description."""
 
 import json
+import tempfile
 from pathlib import Path
 
 from safetensors.torch import save
@@ -22,7 +23,7 @@ def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream) -> None
     network = upstream.model.network.float()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(run.checkpoint / "model.safetensors", save(tensors))
-    bank = ReferenceBank(upstream.healthy_vectors(full_precision=True), config.heads.reference_mode)
+    bank = ReferenceBank(upstream.healthy_vectors(full_precision=True).reference, config.heads.reference_mode)
     _save_bank(bank, run.checkpoint / "references.safetensors")
     write_text(run.checkpoint / "calibration.json", json.dumps(_calibration(upstream, bank), indent=2))
     model = ModelInfo(
@@ -36,14 +37,21 @@ def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream) -> None
 
 
 def _save_bank(bank: ReferenceBank, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    bank.save(temporary)
-    temporary.replace(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        bank.save(Path(scratch) / "bank")
+        write_bytes(path, (Path(scratch) / "bank").read_bytes())
 
 
 def _calibration(upstream: Upstream, bank: ReferenceBank) -> dict[str, object]:
     """Returns the severities of held-out healthy images; training's own lie too near to the reference."""
-    indices = upstream.dataset.healthy("val")
+    # Images that no head was selected on, where the split keeps some.
+    part = "calibration" if len(upstream.dataset.healthy("calibration")) else "val"
+    indices = upstream.dataset.healthy(part)
     vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute.full_precision())
     severities = sorted(float(value) for value in bank.severity(vectors.severity))
-    return {"schema": 1, "source": "healthy validation images", "n": len(severities), "healthy_severity": severities}
+    return {
+        "schema": 1,
+        "source": f"healthy images of part {part}",
+        "n": len(severities),
+        "healthy_severity": severities,
+    }

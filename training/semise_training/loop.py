@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semise_sdk.atomic import write_text
+from semise_sdk.errors import TrainingError
 from semise_sdk.reporting import Reporter
 from semise_training.checkpoint import Checkpoint, put_optimizer, restore_optimizer
 from semise_training.config import OptimizerConfig
@@ -78,9 +79,13 @@ def run_stage(stage: Stage, session: Session, optimizer_config: OptimizerConfig)
     first_epoch = _restore(stage, checkpoint)
     _forget_later_records(session.run, stage.name, first_epoch)
     session.reporter.start(stage.name, (stage.epochs - first_epoch) * stage.steps_per_epoch())
+    scaler = session.compute.gradient_scaler()
     for epoch in range(first_epoch, stage.epochs):
         started = time.monotonic()
-        means = _train_epoch(stage, epoch, session, optimizer_config)
+        try:
+            means = _train_epoch(stage, epoch, session, optimizer_config, scaler=scaler)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(f"{stage.name}: out of memory, lower {stage.name}.batch_size or input.size") from error
         monitors = stage.end_epoch(epoch)
         seconds = round(time.monotonic() - started, 3)
         record = {"stage": stage.name, "epoch": epoch + 1, "seconds": seconds, "loss": means, **monitors}
@@ -111,11 +116,12 @@ def _forget_later_records(run: RunFolder, stage: str, epochs_done: int) -> None:
         write_text(run.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def _train_epoch(stage: Stage, epoch: int, session: Session, optimizer_config: OptimizerConfig) -> dict[str, float]:
+def _train_epoch(
+    stage: Stage, epoch: int, session: Session, optimizer_config: OptimizerConfig, *, scaler: torch.amp.GradScaler
+) -> dict[str, float]:
     torch.manual_seed(derived_seed(session.seed, stage.name, epoch))
     stage.begin_epoch(epoch)
     steps = stage.steps_per_epoch()
-    scaler = session.compute.gradient_scaler()
     sums: dict[str, float] = {}
     for step, batch in enumerate(stage.batches(epoch)):
         set_learning_rate(stage.optimizer, optimizer_config, (epoch * steps + step) / (stage.epochs * steps))

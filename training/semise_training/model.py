@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from semise_sdk.models.encoder import TimmBody, create_body, feature_dim, input_scaling, load_body_weights
+from semise_sdk.errors import ConfigError
+from semise_sdk.models.encoder import (
+    TimmBody,
+    create_body,
+    feature_dim,
+    input_scaling,
+    load_body_weights,
+    pyramid_channels,
+)
 from semise_sdk.models.heads import SeverityHead
 from semise_sdk.models.network import SemiSeNetwork
 from semise_sdk.spec import NetworkConfig
@@ -41,6 +49,9 @@ def build_model(config: TrainConfig, *, classes: int, identity: bool) -> Trainin
     """
     torch.manual_seed(derived_seed(config.seed, "model"))
     body = initial_body(config)
+    levels = len(pyramid_channels(body))
+    if config.unet.epochs and len(config.unet.decoder_channels) < levels:
+        raise ConfigError(f"expected {levels} unet.decoder_channels for this encoder, found fewer")
     network = SemiSeNetwork(network_config(config, body, classes=classes, identity=identity), body)
     separate = config.heads.separate_ntxent_head and not identity
     ntxent_head = SeverityHead(config.heads.vector_dim, residual=config.heads.residual) if separate else None

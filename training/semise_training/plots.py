@@ -34,8 +34,8 @@ def _draw_losses(records: Sequence[Record], path: Path) -> None:
     figure = Figure(figsize=(4 * len(stages), 3.2), layout="constrained")
     for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
         rows = [record for record in records if record["stage"] == stage]
-        for term in _mapping(rows[0]["loss"]):
-            values = [_mapping(row["loss"])[term] for row in rows]
+        for term in dict.fromkeys(term for row in rows for term in _mapping(row["loss"])):
+            values = [_mapping(row["loss"]).get(term, float("nan")) for row in rows]
             axes.plot(range(1, len(rows) + 1), values, label=term)
         _label(axes, title=stage, x="epoch", y="loss term, weighted")
     _save(figure, path)

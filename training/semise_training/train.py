@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from semise_sdk.atomic import write_text
 from semise_sdk.errors import ConfigError, TrainingError
 from semise_sdk.reporting import Reporter
@@ -14,9 +12,9 @@ from semise_training.config import OptimizerConfig, TrainConfig, dump_config, re
 from semise_training.data.dataset import Dataset
 from semise_training.device import resolve
 from semise_training.finish import write_model
-from semise_training.loop import Session, Stage, restore_model, run_stage
+from semise_training.loop import Session, restore_model, run_stage
 from semise_training.methods import Method, find_method
-from semise_training.model import TrainingModel, build_model
+from semise_training.model import build_model, initial_body
 from semise_training.prepare import prepare
 from semise_training.run_folder import RunFolder
 from semise_training.stages.classifier import ClassifierStage, frozen_model
@@ -38,6 +36,10 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
     if run.is_started:
         raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
     run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"expected a folder for the run, found a file {root}: name another --out")
+    config.input.spec()
+    initial_body(config)  # wrong names and weights are said before the images are read
     compute = resolve(config.runtime)
     runtime = config.runtime.model_copy(update={"device": str(compute.device), "precision": compute.precision})
     write_text(run.config, dump_config(config.model_copy(update={"runtime": runtime})))
@@ -64,8 +66,8 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
     upstream = Upstream(model, dataset, Augmenter(config.augment), session.compute, config.seed)
     _learn_representation(method, upstream, config, session)
     _train_heads(upstream, config, session)
-    write_model(run, config, upstream)
     plots.draw_run(run, upstream)
+    write_model(run, config, upstream)
     return run
 
 
@@ -97,12 +99,3 @@ def _without_unused_unet(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     if len(dataset.masked("train")) > 1 and len(dataset.masked("val")):
         return config
     return config.model_copy(update={"unet": config.unet.model_copy(update={"epochs": 0})})
-
-
-def class_counts(dataset: Dataset) -> dict[str, list[int]]:
-    """Returns the number of images of each grade in each part that has any."""
-    counts = {part: np.bincount(dataset.levels[i], minlength=dataset.classes) for part, i in dataset.parts.items()}
-    return {part: [int(count) for count in numbers] for part, numbers in counts.items() if numbers.sum()}
-
-
-__all__ = ["Stage", "TrainingModel", "class_counts", "resume", "train"]

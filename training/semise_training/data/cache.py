@@ -43,11 +43,19 @@ def build_cache(folder: Path, samples: Sequence[Sample], spec: InputSpec, *, rep
     """
     done, key = folder / "done.json", _fingerprint(samples, spec)
     paths = folder / "canvases.npy", folder / "masks.npy"
-    if not (done.exists() and json.loads(done.read_text())["key"] == key):
+    if _key_of(done) != key:
         folder.mkdir(parents=True, exist_ok=True)
+        done.unlink(missing_ok=True)  # or a kill while filling would leave an old promise beside new pixels
         _fill(paths, samples, spec, reporter)
         write_text(done, json.dumps({"key": key}))
     return ImageCache(np.load(paths[0], mmap_mode="r"), np.load(paths[1], mmap_mode="r"))
+
+
+def _key_of(done: Path) -> str | None:
+    try:
+        return str(json.loads(done.read_text())["key"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _fill(paths: tuple[Path, Path], samples: Sequence[Sample], spec: InputSpec, reporter: Reporter) -> None:

@@ -67,12 +67,13 @@ class Phase1:
         projected = self.model.project(self.upstream.augmented(flat, seed=seed))
         kinds = torch.from_numpy(self._kinds(flat)).to(projected.device)
         if batch.ndim == 1:
-            return {"pairs": class_pair_loss(projected, kinds, margin=self.config.margin)}
+            ids = torch.from_numpy(flat).to(projected.device)
+            return {"pairs": class_pair_loss(projected, kinds, margin=self.config.margin, image_ids=ids)}
         first, second = projected.chunk(2)
         kinds_first, kinds_second = kinds.chunk(2)
         return {"pairs": pair_margin_loss(first, second, kinds_first == kinds_second, margin=self.config.margin)}
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
         """Returns the validation monitors but ``monotone_radius``: eq. 1 puts no grade farther than another."""
-        figures = validation_monitors(self.upstream, stage=self.name)
+        figures = validation_monitors(self.upstream, stage=self.name, of_projection=True)
         return {name: figure for name, figure in figures.items() if name != "monotone_radius"}

@@ -20,7 +20,7 @@ from semise_training.losses import (
     ntxent_loss,
     preference_loss,
 )
-from semise_training.monitors import gradient_norms
+from semise_training.monitors import alignment, gradient_norms
 from semise_training.pairing import balanced_batches, sampled_pairs, unlabeled_batches
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
@@ -64,7 +64,7 @@ class Phase2:
         self.train = upstream.dataset.parts["train"]
         self.reference: Tensor | None = None
         self.unlabeled: Iterator[NDArray[np.int64]] = iter(())
-        self.gradient_norms: dict[str, float] = {}
+        self.first_batch: dict[str, object] = {}
 
     @property
     def trained(self) -> nn.Module:
@@ -80,10 +80,10 @@ class Phase2:
     def begin_epoch(self, epoch: int) -> None:
         """Measures the mean healthy direction in eval mode, then sets the training mode."""
         if self.config.preference.reference == "mean":
-            direction = mean_direction(self.upstream.healthy_vectors())
+            direction = mean_direction(self.upstream.healthy_vectors().reference)
             self.reference = torch.from_numpy(direction).float().to(self.upstream.compute.device)
         self.unlabeled = self._unlabeled_batches(epoch)
-        self.gradient_norms = {}
+        self.first_batch = {}
         self.model.train()
 
     def _unlabeled_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
@@ -125,8 +125,8 @@ class Phase2:
             terms["preference"] = (1 - self.config.alpha) * self._preference(projected, labeled)
         if self.config.class_pair_weight > 0:
             terms["pairs"] = self.config.class_pair_weight * self._class_pairs(projected.labeled, labeled)
-        if not self.gradient_norms:
-            self.gradient_norms = gradient_norms(terms, list(self.model.network.projection.parameters()))
+        if not self.first_batch:
+            self.first_batch = self._first_batch_figures(terms, projected)
         return terms
 
     def _contrasted(self, labeled: NDArray[np.int64]) -> Contrasted:
@@ -213,9 +213,18 @@ class Phase2:
             classes,
             margin=self.config.class_pair_margin,
             margin_per_level=self.config.class_pair_margin_per_level,
+            image_ids=torch.from_numpy(labeled).to(vectors.device),
         )
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the validation monitors and the gradient norm of each term at the projection."""
-        norms = {name: round(value, 6) for name, value in self.gradient_norms.items()}
-        return {"gradient_norms": norms, **validation_monitors(self.upstream, stage=self.name)}
+        """Returns the first batch's figures and the validation monitors."""
+        return {**self.first_batch, **validation_monitors(self.upstream, stage=self.name)}
+
+    def _first_batch_figures(self, terms: dict[str, Tensor], projected: Projected) -> dict[str, object]:
+        """Returns each term's gradient norm at the projection, and the alignment of the two views."""
+        norms = gradient_norms(terms, list(self.model.network.projection.parameters()))
+        figures: dict[str, object] = {"gradient_norms": {name: round(value, 6) for name, value in norms.items()}}
+        if len(projected.second_view):
+            first, second = projected.first_view.detach().float(), projected.second_view.detach().float()
+            figures["alignment"] = round(alignment(first, second), 5)
+        return figures

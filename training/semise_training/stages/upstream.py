@@ -44,12 +44,12 @@ class Upstream:
         """Returns the severity levels of the images at ``indices`` on the training device."""
         return torch.from_numpy(self.dataset.levels[indices]).to(self.compute.device)
 
-    def healthy_vectors(self, *, full_precision: bool = False) -> NDArray[np.float32]:
-        """Returns reference vectors of at most MAX_REFERENCES healthy training images, in eval mode."""
+    def healthy_vectors(self, *, full_precision: bool = False) -> Vectors:
+        """Returns the vectors of at most MAX_REFERENCES healthy training images, in eval mode."""
         healthy = self.dataset.healthy("train")
         chosen = np.random.default_rng(self.seed).permutation(healthy)[:MAX_REFERENCES]
         compute = self.compute.full_precision() if full_precision else self.compute
-        return embed(self.model.network, self.dataset, np.sort(chosen), compute=compute).reference
+        return embed(self.model.network, self.dataset, np.sort(chosen), compute=compute)
 
 
 def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -73,29 +73,38 @@ def batched(rows: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int
         yield rows[start : start + batch_size]
 
 
-def validation_monitors(upstream: Upstream, *, stage: str) -> dict[str, object]:
-    """Returns how the severity score stands on validation images (method: section 7).
+def validation_monitors(upstream: Upstream, *, stage: str, of_projection: bool = False) -> dict[str, object]:
+    """Returns how the score stands on validation images (method: section 7).
+
+    ``of_projection`` measures on g's outputs, which phase 1 trains while h is still at its start.
 
     Raises:
-        TrainingError: the encoder gives all validation images the same vector.
+        TrainingError: the network diverged, or gives all validation images the same vector.
     """
-    dataset = upstream.dataset
-    indices = dataset.parts["val"]
-    vectors = embed(upstream.model.network, dataset, indices, compute=upstream.compute)
-    if monitors.is_collapsed(torch.from_numpy(vectors.severity)):
+    validation = embed(
+        upstream.model.network, upstream.dataset, upstream.dataset.parts["val"], compute=upstream.compute
+    )
+    healthy = upstream.healthy_vectors()
+    scored, references = (
+        (validation.projected, healthy.projected) if of_projection else (validation.severity, healthy.reference)
+    )
+    if monitors.is_collapsed(torch.from_numpy(scored)):
         raise TrainingError(
             f"{stage}: the encoder collapsed, all validation images get the same vector: "
             "lower the learning rate, raise the batch size or choose another preset"
         )
-    return _severity_figures(upstream, vectors, dataset.levels[indices])
+    rankme = round(monitors.rankme(torch.from_numpy(validation.embedding)), 3)
+    return {"rankme": rankme, **_severity_figures(upstream, scored, references)}
 
 
-def _severity_figures(upstream: Upstream, vectors: Vectors, levels: NDArray[np.int64]) -> dict[str, object]:
-    distances = ReferenceBank(upstream.healthy_vectors()).severity(vectors.severity)
+def _severity_figures(
+    upstream: Upstream, scored: NDArray[np.float32], references: NDArray[np.float32]
+) -> dict[str, object]:
+    levels = upstream.dataset.levels[upstream.dataset.parts["val"]]
+    distances = ReferenceBank(references).severity(scored)
     radius = monitors.severity_radius(distances, levels)
     return {
-        "rankme": round(monitors.rankme(torch.from_numpy(vectors.embedding)), 3),
-        "uniformity": round(monitors.uniformity(torch.from_numpy(vectors.severity)), 4),
+        "uniformity": round(monitors.uniformity(torch.from_numpy(scored)), 4) if len(scored) > 1 else None,
         "kendall_tau": kendall_tau(levels, distances),
         "auroc_healthy": auroc_healthy(levels, distances),
         "pair_accuracy": pair_accuracy(distances, evaluation_pairs(levels, seed=upstream.seed)),
