@@ -116,8 +116,8 @@ def test_export_prints_json_and_nothing_else(asked: dict[str, object], tmp_path:
 
 
 def test_export_takes_the_newest_run(asked: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "runs" / "one").mkdir(parents=True)
-    (tmp_path / "runs" / "one" / "config.yaml").touch()
+    (tmp_path / "runs" / "one" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "checkpoint" / "model.json").touch()
     monkeypatch.chdir(tmp_path)
     assert semise("export").exit_code == 0
     assert asked["run"] == tmp_path / "runs" / "one"

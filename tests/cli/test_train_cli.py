@@ -3,8 +3,6 @@
 import json
 import os
 
-import pytest
-
 from semise_sdk.cli.app import run
 from semise_sdk.cli.train import _train
 from semise_sdk.project import load_project, newest_run
@@ -60,10 +58,9 @@ def test_grades_of_another_name_are_refused(tiny_run, phantoms, tmp_path, capsys
     assert "found healthy, mild, moderate, severe, fatal" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--out"])
-def test_a_file_is_no_run_folder(option, phantoms, tmp_path, capsys):
+def test_a_file_is_no_run_folder(phantoms, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    arguments = ["train", str(phantoms), "--encoder", "test_resnet", "--from-scratch", option, str(tmp_path / "file")]
+    arguments = ["train", str(phantoms), "--encoder", "test_resnet", "--from-scratch", "--out", str(tmp_path / "file")]
     assert run(arguments) == 2
     assert "found a file" in capsys.readouterr().err
 

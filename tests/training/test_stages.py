@@ -142,7 +142,7 @@ def test_the_recommended_reference_is_the_detached_mean_healthy_direction():
     assert stage.reference is not None
     assert float(stage.reference.norm()) == pytest.approx(1, abs=1e-5)
     assert not stage.reference.requires_grad
-    healthy = torch.from_numpy(stage.upstream.healthy_vectors())
+    healthy = torch.from_numpy(stage.upstream.healthy_vectors().reference)
     by_hand = torch.nn.functional.normalize(torch.nn.functional.normalize(healthy, dim=1).mean(dim=0), dim=0)
     assert float(cosine_distance(stage.reference[None], by_hand[None])) == pytest.approx(0, abs=1e-6)
 
@@ -192,3 +192,40 @@ def test_a_constant_encoder_is_called_collapsed():
     torch.nn.init.ones_(last.bias)
     with pytest.raises(TrainingError, match="collapsed"):
         validation_monitors(upstream, stage="phase1")
+
+
+def test_a_diverged_network_is_said_before_any_monitor_breaks():
+    _, upstream = tiny_upstream()
+    torch.nn.init.constant_(upstream.model.network.projection.weight, float("nan"))
+    with pytest.raises(TrainingError, match="not finite"):
+        validation_monitors(upstream, stage="phase1")
+
+
+def test_phase1_is_watched_on_what_it_trains():
+    _, upstream = tiny_upstream(preset="faithful")
+    torch.nn.init.zeros_(upstream.model.network.severity.last.weight)
+    with pytest.raises(TrainingError, match="collapsed"):
+        validation_monitors(upstream, stage="phase2")
+    assert validation_monitors(upstream, stage="phase1", of_projection=True)["kendall_tau"] is not None
+
+
+def test_an_image_is_no_pair_with_itself():
+    stage = phase2()
+    vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(1))
+    once = float(stage._class_pairs(vectors, np.array([0, 3])))
+    repeated = float(stage._class_pairs(vectors[[0, 0, 1]], np.array([0, 0, 3])))
+    assert once > 0.01
+    assert repeated == pytest.approx(once)
+
+
+def test_calibration_prefers_images_no_head_was_selected_on():
+    from semise_sdk.references import ReferenceBank
+    from semise_training.finish import _calibration
+
+    _, upstream = tiny_upstream()
+    bank = ReferenceBank(upstream.healthy_vectors().reference)
+    assert _calibration(upstream, bank)["source"] == "healthy images of part val"
+    upstream.dataset.parts["calibration"] = np.array([21, 22, 23])
+    assert _calibration(upstream, bank) | {"healthy_severity": None} == {
+        "schema": 1, "source": "healthy images of part calibration", "n": 1, "healthy_severity": None
+    }  # fmt: skip

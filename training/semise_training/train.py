@@ -31,13 +31,13 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
         TrainingError: the training diverged or collapsed.
         OutputError: the folder could not be written.
     """
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"expected a folder for the run, found a file {root}: name another --out")
     run = RunFolder(root)
     find_method(config.method)
     if run.is_started:
         raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
     run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"expected a folder for the run, found a file {root}: name another --out")
     config.input.spec()
     initial_body(config)  # wrong names and weights are said before the images are read
     compute = resolve(config.runtime)
