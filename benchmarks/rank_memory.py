@@ -65,7 +65,7 @@ def peak_mib(bundle: Path, backend: str, folder: Path) -> float:
     """Returns the peak resident memory of one ``semise rank`` in MiB."""
     arguments = ["rank", str(folder), "--bundle", str(bundle), "--backend", backend, "--quiet"]
     arguments += ["--out", str(folder.parent / f"{backend}.csv")]
-    # The parent's own peak would count as the child's in getrusage: the child reads its kernel's mark, fresh since exec.
+    # In getrusage the parent's peak would count as the child's; the kernel's own mark starts anew at exec.
     code = (
         "import sys; from semise_sdk.cli.app import run; code = run(sys.argv[1:])\n"
         "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
