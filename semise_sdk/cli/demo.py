@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -98,7 +98,9 @@ def run_demo(out: Path, *, seed: int, reporter: ConsoleReporter, quiet: bool) ->
 def _rank(predictor: Predictor, images: list[LabeledImage]) -> Ranking:
     """Ranks the held-out images against one held-out healthy one."""
     healthy = next(image.image for image in images if image.level == 0)
-    return predictor.rank([image.image for image in images], reference=healthy)
+    ranking = predictor.rank([image.image for image in images], reference=healthy)
+    rows = tuple(replace(row, file=Path(row.file).name) for row in ranking.rows)
+    return replace(ranking, rows=rows, reference=healthy.name)
 
 
 def _draw(ranking: Ranking, images: list[LabeledImage], predictor: Predictor, path: Path) -> None:
