@@ -70,9 +70,10 @@ def run(arguments: list[str]) -> int:
     except SemiseError as error:
         _explain(error)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output left, as `| head` does; point stdout elsewhere so that the exit stays quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # The reader of our output left, as `| head` does; typer turns that into SystemExit where it sees it first.
+        # Standard output then leads nowhere, so that the exit stays quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:
         return _internal(error)

@@ -1,5 +1,9 @@
 """Every way out of the command line is a documented exit code and at most one line on standard error."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from typer import Abort
 
@@ -67,3 +71,13 @@ def test_an_internal_error_shows_its_trace_only_when_asked(monkeypatch, capsys):
     monkeypatch.setenv("SEMISE_DEBUG", "1")
     application.run([])
     assert "RuntimeError: a defect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["doctor", "--json"], ["doctor"]])
+def test_a_reader_that_leaves_is_no_error(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "semise_sdk.cli.app", *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
