@@ -11,7 +11,6 @@ from PIL import Image
 
 from semise_sdk.errors import DataError
 from semise_training.data.check import CheckReport, Finding, check, check_file, refuse_leakage
-from semise_training.data.inspection import pixel_hashes
 from semise_training.data.manifest import Manifest, load_manifest
 
 PACKS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -291,7 +290,7 @@ def test_leakage_is_refused_not_warned_about(folder: Path) -> None:
     save(folder, "copy.png", picture(0))
     rows = ["p0.png,0,a", "p1.png,1,b", "p2.png,1,b", "copy.png,0,c", "gone.png,0,d"]
     data = manifest(folder, rows, "image,severity,group")
-    hashes = pixel_hashes(data)
+    hashes = check(data).pixel_hashes
     assert (hashes[0], hashes[4]) == (hashes[3], None)
     refuse_leakage(data, ("train", "val", "val", "train", "test"), pixel_hashes=hashes)
     refuse_leakage(data, ("train", "val", "val", "test", "test"))

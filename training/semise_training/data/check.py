@@ -69,6 +69,7 @@ def check(manifest: Manifest, *, problems: Sequence[Problem] = (), reporter: Rep
         splits=_per_split(manifest),
         near_duplicate_images=sum(len(members) for members in sets),
         near_duplicate_sets=len(sets),
+        pixel_hashes=tuple(seen.fingerprint.pixels if seen.fingerprint else None for seen in inspections),
     )
 
 
@@ -80,7 +81,7 @@ def refuse_leakage(
     Args:
         manifest: The images.
         assignment: The split of each sample.
-        pixel_hashes: The pixel hash of each sample (see semise_training.data.inspection.pixel_hashes).
+        pixel_hashes: The pixel hash of each sample (see CheckReport).
     """
     part_of = {sample.row: part for sample, part in zip(manifest.samples, assignment, strict=True)}
     groups = same_key(manifest, [sample.group for sample in manifest.samples])

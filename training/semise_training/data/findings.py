@@ -86,6 +86,7 @@ class CheckReport:
         splits: Images per grade name (``unlabeled`` for the rest), for each split that the manifest names.
         near_duplicate_images: Images that look like another one, identical ones included.
         near_duplicate_sets: Number of sets that those form.
+        pixel_hashes: Pixel hash of each sample, in order; None where the image cannot be read. Not part of the JSON.
     """
 
     manifest: str
@@ -96,6 +97,7 @@ class CheckReport:
     splits: Mapping[str, Mapping[str, int]]
     near_duplicate_images: int
     near_duplicate_sets: int
+    pixel_hashes: tuple[str | None, ...]
 
     @property
     def ok(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from semise_sdk.errors import ImageReadError
 from semise_sdk.readers import read_image
 from semise_sdk.reporting import Reporter, SilentReporter
-from semise_training.data.fingerprints import Fingerprint, fingerprint, pixel_hash
+from semise_training.data.fingerprints import Fingerprint, fingerprint
 from semise_training.data.manifest import Manifest, Sample
 from semise_training.data.masks import is_binary, lesion
 
@@ -45,11 +45,6 @@ def inspect_manifest(manifest: Manifest, *, reporter: Reporter | None = None) ->
     return tuple(_each(inspect_sample, manifest, label="checking images", reporter=reporter))
 
 
-def pixel_hashes(manifest: Manifest, *, reporter: Reporter | None = None) -> tuple[str | None, ...]:
-    """Returns the pixel hash of each sample, in order; None where the image cannot be read."""
-    return tuple(_each(_pixel_hash, manifest, label="hashing images", reporter=reporter))
-
-
 def inspect_sample(sample: Sample) -> Inspection:
     """Returns what the files of one sample show."""
     image, image_error = _tried(_fingerprint, sample.image)
@@ -80,13 +75,6 @@ def _tried(look: Callable[[Path], Fact], path: Path) -> tuple[Fact | None, Image
 
 def _fingerprint(path: Path) -> Fingerprint:
     return fingerprint(read_image(path))
-
-
-def _pixel_hash(sample: Sample) -> str | None:
-    try:
-        return pixel_hash(read_image(sample.image))
-    except ImageReadError:
-        return None
 
 
 def _mask_facts(path: Path) -> MaskFacts:
