@@ -18,7 +18,7 @@ from semise_sdk.errors import BundleError, SpecError
 from semise_sdk.integrity import hash_file, list_files, read_verified, verify
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
 from semise_sdk.references import ReferenceBank
-from semise_sdk.spec import ModelInfo
+from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
 from semise_sdk.version import __version__
 
 GraphName = Literal["encoder", "classifier", "unet"]
@@ -51,7 +51,7 @@ class GraphFile:
     """
 
     name: GraphName
-    precision: str
+    precision: Precision
     path: Path
     sha256: str
     inputs: Mapping[str, TensorSpec]
@@ -125,12 +125,21 @@ class Bundle:
         """Returns the content of a file of the bundle, proven again to be what the manifest promised."""
         return read_verified(self.path(name), self.manifest.files[name])
 
-    def graph(self, name: GraphName, precision: str = "fp32") -> GraphFile:
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that the bundle carries its graphs in, ``fp32`` first."""
+        carried = {graph.precision for graph in self.manifest.graphs.values()}
+        return tuple(precision for precision in PRECISIONS if precision in carried)
+
+    def graph(self, name: GraphName, precision: Precision = "fp32") -> GraphFile:
         """Returns one graph; raises BundleError when the bundle carries none of that name and precision."""
         entry = self.manifest.graphs.get(name if precision == "fp32" else f"{name}_{precision}")
         if entry is None or entry.precision != precision:
             found = ", ".join(sorted(self.manifest.graphs))
-            raise BundleError(f"expected graph {name} in {precision} in bundle {self.name}, found {found}")
+            raise BundleError(
+                f"expected graph {name} in {precision} in bundle {self.name}, found {found}: add it with semise export "
+                f"RUN --precision {precision}"
+            )
         return GraphFile(
             name=name,
             precision=precision,

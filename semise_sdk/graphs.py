@@ -7,6 +7,7 @@ from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.bundle import WEIGHTS, Bundle, GraphName, RunModel
 from semise_sdk.errors import BackendError
 from semise_sdk.pipeline import CLOSED
+from semise_sdk.spec import Precision
 
 Opener = Callable[[GraphName], Backend]
 
@@ -47,12 +48,19 @@ class Graphs:
             self._opened.clear()
 
 
-def opener_for(source: Bundle | RunModel, *, backend: str, device: str, threads: int | None = None) -> Opener:
+def opener_for(
+    source: Bundle | RunModel,
+    *,
+    backend: str,
+    device: str,
+    threads: int | None = None,
+    precision: Precision = "fp32",
+) -> Opener:
     """Returns what opens the graphs of ``source``: all of them with the backend that the first one got."""
     chosen: list[str] = []
 
     def open_named(name: GraphName) -> Backend:
-        graph = _bundle_graph(source, name) if isinstance(source, Bundle) else _run_graph(source, name)
+        graph = _bundle_graph(source, name, precision) if isinstance(source, Bundle) else _run_graph(source, name)
         opened = open_graph(graph, backend=chosen[0] if chosen else backend, device=device, threads=threads)
         chosen.append(opened.name)
         return opened
@@ -60,11 +68,13 @@ def opener_for(source: Bundle | RunModel, *, backend: str, device: str, threads:
     return open_named
 
 
-def _bundle_graph(bundle: Bundle, name: GraphName) -> Graph:
-    file = bundle.graph(name)
+def _bundle_graph(bundle: Bundle, name: GraphName, precision: Precision) -> Graph:
+    file = bundle.graph(name, precision)
     return Graph(
         name=name,
         content=file.read,
+        sha256=file.sha256,
+        precision=precision,
         outputs=tuple(file.outputs),
         network=bundle.model.network,
         weights=bundle.weights if WEIGHTS in bundle.manifest.files else None,

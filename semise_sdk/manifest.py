@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from semise_sdk.errors import BundleError, SpecError
 from semise_sdk.results import INTENDED_USE
-from semise_sdk.spec import ModelInfo
+from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
 
 SCHEMA = 1
 FORMAT = "semise-bundle"
@@ -22,10 +22,13 @@ class TensorSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphEntry:
-    """One ONNX graph of a bundle: its file, its precision and its named inputs and outputs."""
+    """One ONNX graph of a bundle: its file, its precision and its named inputs and outputs.
+
+    An entry in ``bf16`` names the fp32 graph's file: that precision is the runtime's, not the graph's.
+    """
 
     file: str
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
 
@@ -132,10 +135,17 @@ def _graph(key: str, data: object) -> GraphEntry:
         raise BundleError(f"expected graph {key} to be an object, found {type(data).__name__}")
     return GraphEntry(
         file=_text(data, "file"),
-        precision=_text(data, "precision"),
+        precision=_precision(key, data.get("precision")),
         inputs={name: _tensor(name, value) for name, value in _mapping(data, "inputs").items()},
         outputs={name: _tensor(name, value) for name, value in _mapping(data, "outputs").items()},
     )
+
+
+def _precision(key: str, data: object) -> Precision:
+    for known in PRECISIONS:
+        if data == known:
+            return known
+    raise BundleError(f"expected graph {key} in {', '.join(PRECISIONS)}, found {data!r}: update semise-sdk")
 
 
 def _graph_json(graph: GraphEntry) -> dict[str, object]:

@@ -21,7 +21,7 @@ from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
 from semise_sdk.postprocess import ranked
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
-from semise_sdk.spec import ModelInfo
+from semise_sdk.spec import ModelInfo, Precision
 from semise_sdk.tasks import (
     Needs,
     Row,
@@ -56,6 +56,7 @@ class Predictor:
         graphs: Its graphs.
         workers: Threads that decode images; None for one per usable core.
         batch_size: Images per engine run; None for what serves the backend best.
+        precision: What the graphs compute in.
 
     Example:
         >>> with Predictor.open("bundle") as predictor:  # doctest: +SKIP
@@ -63,10 +64,17 @@ class Predictor:
     """
 
     def __init__(
-        self, source: Bundle | RunModel, graphs: Graphs, *, workers: int | None = None, batch_size: int | None = None
+        self,
+        source: Bundle | RunModel,
+        graphs: Graphs,
+        *,
+        workers: int | None = None,
+        batch_size: int | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         if (workers is not None and workers < 1) or (batch_size is not None and batch_size < 1):
             raise ValueError(f"expected workers and batch_size of at least 1, found {workers} and {batch_size}")
+        self.precision = precision
         self._source = source
         self._graphs = graphs
         self._batch_size = batch_size
@@ -86,6 +94,7 @@ class Predictor:
         threads: int | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        precision: Precision = "fp32",
     ) -> Self:
         """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
 
@@ -96,9 +105,10 @@ class Predictor:
             threads: Cores that the engine may use; None for all that this process may.
             batch_size: Images per engine run; None for what serves the backend best.
             workers: Threads that decode images; None for one per usable core.
+            precision: ``fp32``, or another that the bundle carries: ``semise info`` lists them with their parity.
 
         Raises:
-            BundleError: the bundle is damaged, altered or incomplete.
+            BundleError: the bundle is damaged, altered or incomplete, or does not carry the precision.
             BackendError: the backend or device cannot be used here.
         """
         path = Path(bundle)
@@ -109,8 +119,14 @@ class Predictor:
             )
         check_backend("pytorch" if is_plain_run else backend, device)
         source = open_run(path) if is_plain_run else Bundle.open(path)
-        graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads))
-        return cls(source, graphs, workers=workers, batch_size=batch_size)
+        if isinstance(source, Bundle):
+            source.graph("encoder", precision)
+        elif precision != "fp32":
+            raise BundleError(
+                f"expected precision fp32 of run folder {path}, found {precision}: semise export it first"
+            )
+        graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads, precision=precision))
+        return cls(source, graphs, workers=workers, batch_size=batch_size, precision=precision)
 
     @property
     def name(self) -> str:
@@ -143,7 +159,9 @@ class Predictor:
             ReferenceImageError: a reference cannot be used.
         """
         rows = ranked(self.iter_severity(images, reference=reference))
-        return Ranking(rows=rows, reference=describe_reference(reference), backend=self.backend)
+        return Ranking(
+            rows=rows, reference=describe_reference(reference), backend=self.backend, precision=self.precision
+        )
 
     def classify(self, images: Images) -> list[Classification]:
         """Returns the grade of each image; raises BundleError when the model has no classifier."""

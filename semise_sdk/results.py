@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semise_sdk.spec import Precision
+
 Status = Literal["ok", "error"]
 
 INTENDED_USE = "Research use only. Not for diagnostic use."
@@ -42,11 +44,13 @@ class Ranking:
         rows: The ranked images.
         reference: What the severity was measured from: a file, a folder or ``bundle``.
         backend: Backend and device that ran, such as ``onnxruntime:CPUExecutionProvider``.
+        precision: What the graphs computed in.
     """
 
     rows: tuple[RankedImage, ...]
     reference: str
     backend: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ IntensityKind = Literal["full_range", "window", "percentile", "dicom_voi"]
 Projection = Literal["heads", "identity"]
 ReferenceHead = Literal["severity", "projection"]
 ReferenceMode = Literal["mean", "median", "medoid", "knn"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _INTENSITY = re.compile(r"^(full_range|dicom_voi|window|percentile)(?:\(([^,()]+),([^,()]+)\))?$")
 

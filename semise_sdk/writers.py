@@ -56,17 +56,25 @@ class Header:
     Args:
         bundle: Name of the bundle.
         backend: What computed.
+        precision: In which precision.
         reference: What severity was measured from; None where there is none.
     """
 
     bundle: str
     backend: str
+    precision: str = "fp32"
     reference: str | None = None
 
     def to_json(self) -> dict[str, str]:
         """Returns plain JSON data."""
         of_reference = {} if self.reference is None else {"reference": printable(self.reference)}
-        return {"intended_use": INTENDED_USE, "bundle": self.bundle, "backend": self.backend, **of_reference}
+        return {
+            "intended_use": INTENDED_USE,
+            "bundle": self.bundle,
+            "backend": self.backend,
+            "precision": self.precision,
+            **of_reference,
+        }
 
 
 def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: str) -> None:
@@ -78,7 +86,7 @@ def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: s
         layout: CSV, one JSON document, or one JSON object per line.
         bundle: Name of the bundle, for the JSON document.
     """
-    header = Header(bundle=bundle, backend=ranking.backend, reference=ranking.reference)
+    header = Header(bundle=bundle, backend=ranking.backend, precision=ranking.precision, reference=ranking.reference)
     columns = ("rank", "file", "severity", "grade", "status", "reason")
     write_rows(map(ranking_row, ranking.rows), stream, columns=columns, layout=layout, header=header)
 

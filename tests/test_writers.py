@@ -83,6 +83,7 @@ def test_a_json_document_says_where_it_comes_from():
         "intended_use": INTENDED_USE,
         "bundle": "toy",
         "backend": "onnxruntime:CPUExecutionProvider",
+        "precision": "fp32",
         "reference": "healthy.png",
     }
 

@@ -20,7 +20,7 @@ from semise_sdk.models.network import (
     UnetGraph,
     UnetOutputs,
 )
-from semise_sdk.spec import InputSpec
+from semise_sdk.spec import InputSpec, Precision
 
 OPSET = 18
 OPSET_REASON = (
@@ -86,7 +86,7 @@ def check_graph(path: Path) -> None:
         raise ParityError(f"{path.name}: {'; '.join(problems)}; the exporter did not do what was asked, report it")
 
 
-def graph_entry(path: Path, *, precision: str = "fp32") -> GraphEntry:
+def graph_entry(path: Path, *, precision: Precision = "fp32") -> GraphEntry:
     """Returns what the manifest says of a written graph: its file, inputs and outputs."""
     graph = onnx.load(path, load_external_data=False).graph
     return GraphEntry(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semise_sdk.errors import BackendError
 from semise_sdk.manifest import TensorSpec
-from semise_sdk.spec import NetworkConfig
+from semise_sdk.spec import NetworkConfig, Precision
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -54,6 +54,8 @@ class Graph:
     Args:
         name: ``encoder``, ``classifier`` or ``unet``.
         content: Returns its ONNX; None where there is none, as in a run folder.
+        sha256: Of that ONNX; None where there is none.
+        precision: What it computes in. ``bf16`` is a way to run an fp32 graph, every other one stands in its types.
         outputs: Outputs that it must have.
         network: Architecture, for the pytorch backend.
         weights: Weights of the whole network, for the pytorch backend; None where there are none.
@@ -61,6 +63,8 @@ class Graph:
 
     name: str
     content: Callable[[], bytes] | None = None
+    sha256: str | None = None
+    precision: Precision = "fp32"
     outputs: tuple[str, ...] = ()
     network: NetworkConfig | None = None
     weights: Path | None = None
@@ -72,20 +76,32 @@ class Graph:
         return self.content()
 
 
+DEVICE_KINDS = ("auto", "cpu", "cuda", "tensorrt", "tensorrt_rtx")
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
-    """``auto``, ``cpu`` or ``cuda``, and which of several."""
+    """``auto``, ``cpu``, ``cuda``, or ONNX Runtime's two ways through TensorRT; and which of several GPUs."""
 
     kind: str
     index: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Device":
-        """Returns the device named ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; raises BackendError for another."""
+        """Returns the device of a name such as ``auto`` or ``cuda:1``; raises BackendError for an unknown one."""
         kind, colon, index = text.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (colon and not (kind == "cuda" and index.isdigit())):
-            raise BackendError(f"expected device auto, cpu, cuda or cuda:N, found {text!r}")
+        if kind not in DEVICE_KINDS or (colon and not (kind not in ("auto", "cpu") and index.isdigit())):
+            raise BackendError(f"expected device {', '.join(DEVICE_KINDS)}, or cuda:N for GPU N, found {text!r}")
         return cls(kind, int(index or 0))
+
+
+def check_precision(graph: Graph, backend: str, known: tuple[Precision, ...]) -> None:
+    """Refuses a precision that a backend does not compute in; raises BackendError."""
+    if graph.precision not in known:
+        raise BackendError(
+            f"expected precision {', '.join(known)} for backend {backend}, found {graph.precision}: choose another "
+            "--backend or --precision"
+        )
 
 
 def check_inputs(inputs: Arrays, expected: Mapping[str, TensorSpec]) -> None:

@@ -13,6 +13,7 @@ from semise_sdk.backends.base import (
     Graph,
     check_inputs,
     check_outputs,
+    check_precision,
     check_rows,
     first_line,
 )
@@ -55,6 +56,7 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OnnxRun
         BackendError: no CUDA where it was asked for, or the graph is refused.
     """
     check_device(device)
+    check_precision(graph, NAME, ("fp32", "fp16", "int8"))
     content = graph.onnx(NAME)
     wants_cuda = device.kind == "cuda" or (device.kind == "auto" and "cuda" in devices())
     cores = threads or usable_cores()

@@ -24,6 +24,7 @@ from semise_sdk.backends.base import (
 from semise_sdk.errors import BackendError
 from semise_sdk.machine import usable_cores
 from semise_sdk.manifest import TensorSpec
+from semise_sdk.spec import Precision
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, ConstOutput, InferRequest
@@ -62,8 +63,10 @@ def devices() -> tuple[str, ...]:
 
 def check_device(device: Device) -> None:
     """Refuses ``cuda``; raises BackendError."""
-    if device.kind == "cuda":
-        raise BackendError("expected device cpu for OpenVINO, found cuda: use --backend onnxruntime on an NVIDIA GPU")
+    if device.kind not in ("auto", "cpu"):
+        raise BackendError(
+            f"expected device cpu for OpenVINO, found {device.kind}: use --backend onnxruntime on an NVIDIA GPU"
+        )
 
 
 def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OpenVinoBackend":
@@ -75,7 +78,8 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OpenVin
     check_device(device)
     try:
         core = engine().Core()
-        compiled = core.compile_model(core.read_model(graph.onnx(NAME)), "CPU", _properties(threads or usable_cores()))
+        properties = _properties(threads or usable_cores(), graph.precision)
+        compiled = core.compile_model(core.read_model(graph.onnx(NAME)), "CPU", properties)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused graph {graph.name}: {first_line(error)}") from error
     return OpenVinoBackend(graph, compiled)
@@ -138,10 +142,10 @@ class OpenVinoBackend:
             self._requests.put(request)
 
 
-def _properties(threads: int) -> dict[str, object]:
+def _properties(threads: int, precision: Precision) -> dict[str, object]:
     return {
         # Left to itself it computes an fp32 graph in bf16 on CPUs that have it, and that moved a ranking.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         # Many runs side by side, each on few threads: see the ONNX Runtime backend.
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_NUM_THREADS": threads,

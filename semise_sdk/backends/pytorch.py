@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semise_sdk.backends.base import GPU_BATCH_SIZE, Arrays, Device, Graph, check_inputs, check_outputs, first_line
+from semise_sdk.backends.base import (
+    GPU_BATCH_SIZE,
+    Arrays,
+    Device,
+    Graph,
+    check_inputs,
+    check_outputs,
+    check_precision,
+    first_line,
+)
 from semise_sdk.errors import BackendError
 from semise_sdk.manifest import TensorSpec
 
@@ -37,6 +46,8 @@ def check_device(device: Device) -> None:
     """Refuses ``cuda`` where torch finds no such GPU; raises BackendError."""
     import torch
 
+    if device.kind not in ("auto", "cpu", "cuda"):
+        raise BackendError(f"expected device cpu or cuda for PyTorch, found {device.kind}: use --backend onnxruntime")
     if device.kind == "cuda" and not torch.cuda.is_available():
         raise BackendError("expected a GPU that torch can use, found none: check nvidia-smi and torch.version.cuda")
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
@@ -57,6 +68,7 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "PyTorch
 
     if graph.weights is None or graph.network is None:
         raise BackendError("expected weights for backend pytorch, found none: use --backend onnxruntime")
+    check_precision(graph, NAME, ("fp32",))
     check_device(device)
     target = _target(device)
     if threads is not None:

@@ -15,11 +15,12 @@ from typing import Protocol, TextIO, TypeVar
 import typer
 
 from semise_sdk.cli.console import say, stderr, tracked
-from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OutputError
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, ConfigError, DataError, OutputError
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import newest_bundle
 from semise_sdk.readers import FoundImage, find_images
 from semise_sdk.results import INTENDED_USE, Status
+from semise_sdk.spec import PRECISIONS, Precision
 from semise_sdk.writers import Header, text_file
 
 BUNDLE_VARIABLE = "SEMISE_BUNDLE"
@@ -42,6 +43,7 @@ class Engine:
     device: str
     batch_size: int | None
     threads: int | None
+    precision: str
 
 
 class Batch:
@@ -73,7 +75,12 @@ class Batch:
 
     def header(self, reference: str | None = None) -> Header:
         """Returns where the results come from."""
-        return Header(bundle=self.predictor.name, backend=self.predictor.backend, reference=reference)
+        return Header(
+            bundle=self.predictor.name,
+            backend=self.predictor.backend,
+            precision=self.predictor.precision,
+            reference=reference,
+        )
 
     def finish(self) -> int:
         """Says how it went and returns the exit code."""
@@ -81,7 +88,7 @@ class Batch:
         total, failed = self._counts.total(), self._counts["error"]
         say(
             f"{total} images, {failed} failed, {seconds:.1f} s ({total / seconds:.0f} a second) on "
-            f"{self.predictor.backend}, bundle {self.predictor.name}",
+            f"{self.predictor.backend} in {self.predictor.precision}, bundle {self.predictor.name}",
             quiet=self._quiet,
         )
         return EXIT_SOME_ROWS_FAILED if failed else EXIT_OK
@@ -109,10 +116,19 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
             device=engine.device,
             batch_size=engine.batch_size,
             threads=engine.threads,
+            precision=parse_precision(engine.precision),
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)
         yield Batch(predictor, images, quiet=quiet)
+
+
+def parse_precision(text: str) -> Precision:
+    """Returns the precision of that name; raises ConfigError for an unknown one."""
+    for known in PRECISIONS:
+        if text == known:
+            return known
+    raise ConfigError(f"expected --precision {', '.join(PRECISIONS)}, found {text!r}")
 
 
 @contextmanager

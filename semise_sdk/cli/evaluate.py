@@ -9,6 +9,7 @@ from rich.table import Table
 
 from semise_sdk.assessment import LabeledImage, gather
 from semise_sdk.atomic import write_text
+from semise_sdk.cli.batch import parse_precision
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout, tracked
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.evaluation import EvaluationReport
@@ -36,13 +37,15 @@ def evaluate(
     ] = None,
     backend: Annotated[str, typer.Option(help="Backend of a bundle; see semise doctor.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of the backend.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Precision of a bundle's graphs.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measures a run or a bundle on labelled images, with 95 % intervals by group."""
     is_run = (model / "checkpoint").is_dir()
-    with Predictor.open(model, backend="pytorch" if is_run and backend == "auto" else backend, device=device) as opened:
+    chosen = "pytorch" if is_run and backend == "auto" else backend
+    with Predictor.open(model, backend=chosen, device=device, precision=parse_precision(precision)) as opened:
         images = labeled_images(model, data, columns=columns, part=part, labels=opened.model.labels)
         say(f"evaluating {len(images)} images", quiet=quiet)
         report = measure_predictor(opened, images, quiet=quiet)

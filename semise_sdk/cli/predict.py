@@ -44,7 +44,8 @@ BundleOption = Annotated[
     Path | None, typer.Option(help="Bundle; $SEMISE_BUNDLE, else the project's newest by default.", show_default=False)
 ]
 Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or pytorch; see semise doctor.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; tensorrt, tensorrt_rtx with onnxruntime.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="One that the bundle carries; see semise info.")]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images per engine run; what serves the backend by default.")
 ]
@@ -68,6 +69,7 @@ def rank(
     bundle: BundleOption = None,
     backend: Backend = "auto",
     device: Device = "auto",
+    precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
@@ -81,11 +83,19 @@ def rank(
     Severity is the cosine distance to healthy references, 0 to 2. Equal severities rank by file name; files that
     cannot be read come last, with the reason.
     """
-    engine = Engine(bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads)
+    engine = Engine(
+        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+    )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
         rows = ranked(_severities(batch, bank) if maps is None else _mapped_severities(batch, bank, maps))
-        ranking = Ranking(rows=rows, reference=describe_reference(reference), backend=batch.predictor.backend)
+        predictor = batch.predictor
+        ranking = Ranking(
+            rows=rows,
+            reference=describe_reference(reference),
+            backend=predictor.backend,
+            precision=predictor.precision,
+        )
         with result_stream(out) as stream:
             chosen = _layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
@@ -97,6 +107,7 @@ def classify(
     bundle: BundleOption = None,
     backend: Backend = "auto",
     device: Device = "auto",
+    precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
@@ -105,7 +116,9 @@ def classify(
     quiet: QuietOption = False,
 ) -> int:
     """Grades each image, with the probability of every grade."""
-    engine = Engine(bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads)
+    engine = Engine(
+        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+    )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
         rows = (
@@ -128,6 +141,7 @@ def segment(
     bundle: BundleOption = None,
     backend: Backend = "auto",
     device: Device = "auto",
+    precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
@@ -136,7 +150,9 @@ def segment(
     quiet: QuietOption = False,
 ) -> int:
     """Draws the lesion mask of each image."""
-    engine = Engine(bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads)
+    engine = Engine(
+        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+    )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
         chosen = _layout(layout, out, as_json=as_json)
@@ -153,6 +169,7 @@ def analyze(
     bundle: BundleOption = None,
     backend: Backend = "auto",
     device: Device = "auto",
+    precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Out = None,
@@ -161,7 +178,9 @@ def analyze(
     quiet: QuietOption = False,
 ) -> int:
     """Gives severity, grade, mask and severity map of each image from one pass, as JSON lines by default."""
-    engine = Engine(bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads)
+    engine = Engine(
+        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+    )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
         labels = tuple(f"p_{label}" for label in batch.predictor.model.labels)
@@ -178,6 +197,7 @@ def embed(
     bundle: BundleOption = None,
     backend: Backend = "auto",
     device: Device = "auto",
+    precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
     out: Annotated[
@@ -188,7 +208,9 @@ def embed(
     quiet: QuietOption = False,
 ) -> int:
     """Gives the encoder's feature vector of each image."""
-    engine = Engine(bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads)
+    engine = Engine(
+        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+    )
     with open_batch(images, engine, quiet=quiet) as batch:
         answers = (answer for _, answer in batch.answers("embedding", batch.predictor.iter_embed))
         width = batch.predictor.model.network.feature_dim

@@ -17,7 +17,7 @@ def test_devices_are_parsed():
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:-1", "cpu:0", "", "CUDA", "cuda:x"])
 def test_unknown_devices_are_refused(text):
-    with pytest.raises(BackendError, match="expected device auto, cpu, cuda or cuda:N"):
+    with pytest.raises(BackendError, match="expected device auto, cpu, cuda, tensorrt, tensorrt_rtx, or cuda:N"):
         Device.parse(text)
 
 

@@ -238,7 +238,10 @@ def test_embed_as_csv_and_as_npz(capsys, project):
         (("rank", "images", "--reference", "empty"), "expected at least one healthy reference image in empty"),
         (("rank", "images", "--bundle", "nowhere"), "expected a bundle, found nothing at nowhere"),
         (("rank", "images", "--bundle", "images"), "expected manifest.json in images"),
-        (("rank", "images", "--device", "tpu"), "expected device auto, cpu, cuda or cuda:N, found 'tpu'"),
+        (
+            ("rank", "images", "--device", "tpu"),
+            "expected device auto, cpu, cuda, tensorrt, tensorrt_rtx, or cuda:N for GPU N, found 'tpu'",
+        ),
         (("rank", "images", "--format", "xml"), "expected --format csv, json, jsonl, found 'xml'"),
         (("rank", "images", "--format", "csv", "--json"), "expected --json or --format csv, found both"),
         (("rank", "images", "--batch-size", "0"), "batch-size"),
