@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 
 from bench_models import build_bundle
-from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
+from semise_sdk.machine import describe_machine
 from semise_sdk.phantoms import write_phantoms
 
 LIMIT_MIB = 50

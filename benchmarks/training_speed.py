@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import torch
-from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
+from semise_sdk.machine import describe_machine
 from semise_sdk.models.encoder import create_body
 
 VARIANTS = (("contiguous", "fp32"), ("channels_last", "fp32"), ("channels_last", "bf16"))

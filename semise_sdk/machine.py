@@ -1,11 +1,32 @@
-"""What this process may use of the machine: cores and memory, container limits included."""
+"""What this process may use of the machine, container limits included, and what its measurements were read on."""
 
 import os
+import platform
 import sys
+from importlib import metadata
 from pathlib import Path
+
+from semise_sdk.version import __version__
+
+PACKAGES = (
+    "torch",
+    "timm",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "openvino",
+    "nncf",
+    "numpy",
+    "pillow",
+)
+"""Packages whose versions a speed or an answer may depend on."""
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CPU_INFO = Path("/proc/cpuinfo")
+_NVIDIA = Path("/proc/driver/nvidia")
 
 
 def usable_cores() -> int:
@@ -29,6 +50,52 @@ def usable_memory() -> int | None:
 def has_nvidia_gpu() -> bool:
     """Returns whether NVIDIA's driver shows a GPU, found without loading any library."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def peak_memory() -> int | None:
+    """Returns the most bytes that this process ever held in memory, None where the system does not say.
+
+    It is the Linux kernel's own mark (VmHWM), which starts anew with every program.
+    """
+    found = _value_of("VmHWM", Path("/proc/self/status"))
+    return int(found.split()[0]) * 1024 if found else None
+
+
+def describe_machine() -> dict[str, object]:
+    """Returns processor, cores, memory, GPUs, system and versions: what stands beside every figure that counts."""
+    memory = usable_memory()
+    return {
+        "processor": _value_of("model name", _CPU_INFO) or platform.processor() or "unknown",
+        "cores": usable_cores(),
+        "memory_gib": None if memory is None else round(memory / (1 << 30), 1),
+        "gpus": nvidia_gpus(),
+        "nvidia_driver": _first_line(_NVIDIA / "version") or None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {"semise-sdk": __version__} | {name: _version(name) for name in PACKAGES},
+    }
+
+
+def nvidia_gpus() -> list[str]:
+    """Returns the names of the GPUs that NVIDIA's driver shows, found without loading any library."""
+    return [_value_of("Model", path) for path in sorted(_NVIDIA.glob("gpus/*/information"))]
+
+
+def _value_of(key: str, path: Path) -> str:
+    """Returns what stands behind ``key:`` in a file of such lines, empty where it or the file is missing."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in pairs if name.strip() == key), "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _cpu_quota(path: Path) -> int | None:

@@ -10,6 +10,7 @@ from semise_sdk.backends import BACKENDS, available
 from semise_sdk.bundle import GOLDEN, WEIGHTS, Bundle
 from semise_sdk.errors import BackendError, BundleError, ParityError
 from semise_sdk.predictor import Predictor
+from semise_sdk.spec import Precision
 
 SCHEMA = 1
 EXPECTED = "expected.json"
@@ -80,12 +81,14 @@ class ReplayReport:
 
     Args:
         backend: Backend and device that ran.
+        precision: What it computed in.
         pictures: Number of golden pictures.
         errors: Largest error of each quantity that was compared.
         differences: What lies beyond its tolerance.
     """
 
     backend: str
+    precision: Precision
     pictures: int
     errors: Mapping[str, float]
     differences: tuple[Difference, ...]
@@ -99,12 +102,15 @@ class ReplayReport:
         """Raises ParityError, naming the first difference, unless the replay passed."""
         if self.differences:
             more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
-            raise ParityError(f"the golden files replay otherwise on {self.backend}: {self.differences[0]}{more}")
+            raise ParityError(
+                f"the golden files replay otherwise on {self.backend} in {self.precision}: {self.differences[0]}{more}"
+            )
 
     def to_json(self) -> dict[str, object]:
         """Returns the report as plain JSON data."""
         return {
             "backend": self.backend,
+            "precision": self.precision,
             "pictures": self.pictures,
             "passed": self.passed,
             "errors": dict(self.errors),
@@ -112,24 +118,33 @@ class ReplayReport:
         }
 
 
-def replay(bundle: str | os.PathLike[str], *, backend: str = "auto", device: str = "auto") -> ReplayReport:
-    """Returns how the bundle answers its golden pictures here, against what torch answered at its export.
+def expected_file(precision: Precision) -> str:
+    """Returns the name of the file of golden answers in a precision."""
+    return EXPECTED if precision == "fp32" else f"expected_{precision}.json"
+
+
+def replay(
+    bundle: str | os.PathLike[str], *, backend: str = "auto", device: str = "auto", precision: Precision = "fp32"
+) -> ReplayReport:
+    """Returns how the bundle answers its golden pictures here, against the answers at its export.
+
+    In fp32 those are torch's; in another precision, that of the first backend that computed in it.
 
     Raises:
         BundleError: the bundle is damaged, or holds no golden files.
         BackendError: the backend is missing or refuses the graphs.
     """
     with Bundle.open(bundle) as opened:
-        expected = _read_expected(opened)
+        expected = _read_expected(opened, expected_file(precision))
         images = [opened.path(GOLDEN + answer.file) for answer in expected.answers]
-        with Predictor.open(opened.folder, backend=backend, device=device) as predictor:
+        with Predictor.open(opened.folder, backend=backend, device=device, precision=precision) as predictor:
             found = list(answers(predictor, images))
             name = predictor.backend
-    return _compare(expected, found, backend=name)
+    return _compare(expected, found, backend=name, precision=precision)
 
 
 def replay_all(bundle: str | os.PathLike[str]) -> tuple[tuple[ReplayReport, ...], dict[str, str]]:
-    """Returns a replay on every backend that can run the bundle here, and for each other backend why it cannot.
+    """Returns a replay on every backend in every precision that can run here, and for the others why they cannot.
 
     Raises:
         BundleError: the bundle is damaged, or holds no golden files.
@@ -142,7 +157,13 @@ def replay_all(bundle: str | os.PathLike[str]) -> tuple[tuple[ReplayReport, ...]
         chosen = [entry.name for entry in BACKENDS if entry.name not in skipped]
         if not chosen:
             raise BackendError(f"expected a backend to replay on, found none: {'; '.join(skipped.values())}")
-        return tuple(replay(opened.folder, backend=name) for name in chosen), skipped
+        computed = {entry.name: entry.precisions for entry in BACKENDS}
+        return tuple(
+            replay(opened.folder, backend=name, precision=precision)
+            for precision in opened.precisions
+            for name in chosen
+            if precision in computed[name]
+        ), skipped
 
 
 def answers(predictor: Predictor, images: Sequence[Path]) -> Iterator[Answer]:
@@ -166,19 +187,17 @@ class _Expected:
     tolerance: Mapping[str, float]
 
 
-def _read_expected(bundle: Bundle) -> _Expected:
+def _read_expected(bundle: Bundle, name: str) -> _Expected:
     try:
-        data = json.loads(bundle.read(GOLDEN + EXPECTED))
+        data = json.loads(bundle.read(GOLDEN + name))
         if data["schema"] != SCHEMA:
             raise BundleError(f"expected golden files of schema {SCHEMA}, found {data['schema']!r}: update semise-sdk")
-        tolerance = {name: float(data["tolerance"][name]) for name in QUANTITIES}
+        tolerance = {quantity: float(data["tolerance"][quantity]) for quantity in QUANTITIES}
         golden = tuple(_answer(entry) for entry in data["answers"])
     except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(
-            f"expected {GOLDEN}{EXPECTED} to hold golden answers, found {error!r}: export again"
-        ) from error
+        raise BundleError(f"expected {GOLDEN}{name} to hold golden answers, found {error!r}: export again") from error
     if not golden:
-        raise BundleError(f"expected {GOLDEN}{EXPECTED} to hold golden answers, found none: export again")
+        raise BundleError(f"expected {GOLDEN}{name} to hold golden answers, found none: export again")
     return _Expected(golden, tolerance)
 
 
@@ -199,7 +218,17 @@ def _floats(values: object) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _compare(expected: _Expected, found: Sequence[Answer], *, backend: str) -> ReplayReport:
+def largest_errors(one: Sequence[Answer], other: Sequence[Answer]) -> dict[str, float]:
+    """Returns each quantity's largest difference between two runs over the same pictures; inf where one lacks it."""
+    errors = dict.fromkeys(QUANTITIES, 0.0)
+    for first, second in zip(one, other, strict=True):
+        for quantity in QUANTITIES:
+            error = _error(first.values(quantity), second.values(quantity))
+            errors[quantity] = max(errors[quantity], float("inf") if error is None else error)
+    return errors
+
+
+def _compare(expected: _Expected, found: Sequence[Answer], *, backend: str, precision: Precision) -> ReplayReport:
     errors: dict[str, float] = {}
     differences = []
     for one, other in zip(expected.answers, found, strict=True):
@@ -211,7 +240,13 @@ def _compare(expected: _Expected, found: Sequence[Answer], *, backend: str) -> R
                 differences.append(Difference(file=one.file, quantity=quantity, error=error, tolerance=tolerance))
             if error is not None and one.values(quantity):
                 errors[quantity] = max(error, errors.get(quantity, 0.0))
-    return ReplayReport(backend=backend, pictures=len(expected.answers), errors=errors, differences=tuple(differences))
+    return ReplayReport(
+        backend=backend,
+        precision=precision,
+        pictures=len(expected.answers),
+        errors=errors,
+        differences=tuple(differences),
+    )
 
 
 def _error(expected: Sequence[float], found: Sequence[float]) -> float | None:

@@ -1,5 +1,6 @@
 """Replaying golden files of a hand-written bundle whose every answer can be worked out on paper."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +13,11 @@ from PIL import Image
 
 from semise_sdk import replay as module
 from semise_sdk.backends import Availability
-from semise_sdk.bundle import write_manifest
+from semise_sdk.bundle import Bundle, write_manifest
 from semise_sdk.errors import BackendError, BundleError, ParityError
 from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.references import ReferenceBank
-from semise_sdk.replay import replay, replay_all
+from semise_sdk.replay import QUANTITIES, Answer, largest_errors, replay, replay_all
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 OUTPUTS = ("embedding", "severity_vector", "reference_vector", "severity_map_vectors")
@@ -186,22 +187,78 @@ def test_a_bundle_without_golden_files_says_so(write_bundle: Writer) -> None:
 def availability(reasons: Mapping[str, str]) -> tuple[Availability, ...]:
     return tuple(
         Availability(name=name, version=None, devices=(), reason=reasons.get(name, ""), pip=f"pip install {name}")
-        for name in ("onnxruntime", "openvino", "pytorch")
+        for name in ("onnxruntime", "openvino", "tensorrt", "pytorch")
     )
 
 
 def test_all_backends_replay_and_the_others_say_why_not(write_bundle: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "available", lambda: availability({"openvino": "not installed"}))
+    monkeypatch.setattr(module, "available", lambda: availability({"openvino": "not installed", "tensorrt": "no GPU"}))
     reports, skipped = replay_all(write_bundle(expected()))
     assert [report.backend for report in reports] == ["onnxruntime:CPUExecutionProvider"]
     assert skipped == {
         "openvino": "not installed (pip install openvino)",
+        "tensorrt": "no GPU (pip install tensorrt)",
         "pytorch": "the bundle holds no weights.safetensors",
     }
 
 
+def add_bf16(folder: Path, golden: object) -> None:
+    """Adds a graph to be run in bf16 to a bundle, and what was answered in it."""
+    with Bundle.open(folder) as bundle:
+        graphs = dict(bundle.manifest.graphs)
+    graphs["encoder_bf16"] = dataclasses.replace(graphs["encoder"], precision="bf16")
+    if golden is not None:
+        (folder / "golden" / "expected_bf16.json").write_text(json.dumps(golden))
+    write_manifest(folder, model=MODEL, graphs=graphs)
+
+
+def test_each_precision_replays_its_own_answers_where_it_can_be_computed(write_bundle: Writer) -> None:
+    pytest.importorskip("openvino")
+    folder = write_bundle(expected())
+    wide = expected() | {"tolerance": dict.fromkeys(TOLERANCE, 2.0)}
+    add_bf16(folder, wide)
+    reports, _ = replay_all(folder)
+    assert all(report.passed for report in reports)
+    ran = [(report.backend.partition(":")[0], report.precision) for report in reports]
+    assert ran == [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+    assert reports[-1].to_json()["precision"] == "bf16"
+
+
+def test_a_difference_is_named_with_its_precision(write_bundle: Writer) -> None:
+    pytest.importorskip("openvino")
+    folder = write_bundle(expected())
+    add_bf16(folder, changed("green.png", "severity", 0.5))
+    assert replay(folder, backend="openvino").passed
+    report = replay(folder, backend="openvino", precision="bf16")
+    with pytest.raises(ParityError, match=r"replay otherwise on openvino:CPU in bf16: .* of green.png differs by 0.5"):
+        report.require_agreement()
+
+
+def test_a_precision_without_golden_answers_says_so(write_bundle: Writer) -> None:
+    folder = write_bundle(expected())
+    add_bf16(folder, None)
+    with pytest.raises(BundleError, match=r"expected golden/expected_bf16\.json in bundle colour, found none"):
+        replay(folder, backend="openvino", precision="bf16")
+
+
+def test_a_precision_that_the_bundle_lacks_is_refused(write_bundle: Writer) -> None:
+    with pytest.raises(BundleError, match=r"int8"):
+        replay(write_bundle(expected()), backend="onnxruntime", precision="int8")
+
+
+def test_differences_between_two_runs_are_the_largest_and_infinite_where_one_lacks_them() -> None:
+    one = [Answer(file="a", severity=0.5, probabilities=(0.5, 0.5)), Answer(file="b", severity=1.0)]
+    other = [Answer(file="a", severity=0.4, probabilities=(0.25, 0.75)), Answer(file="b", severity=1.0)]
+    assert largest_errors(one, other) == pytest.approx(
+        {"severity": 0.1, "probabilities": 0.25, "area_fraction": 0, "embedding": 0}
+    )
+    assert largest_errors(one, one) == dict.fromkeys(QUANTITIES, 0.0)
+    lacking = [dataclasses.replace(other[0], probabilities=()), other[1]]
+    assert largest_errors(one, lacking)["probabilities"] == float("inf")
+
+
 def test_no_backend_at_all_is_an_error(write_bundle: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = dict.fromkeys(("onnxruntime", "openvino", "pytorch"), "not installed")
+    gone = dict.fromkeys(("onnxruntime", "openvino", "tensorrt", "pytorch"), "not installed")
     monkeypatch.setattr(module, "available", lambda: availability(gone))
     with pytest.raises(BackendError, match="expected a backend to replay on, found none"):
         replay_all(write_bundle(expected()))

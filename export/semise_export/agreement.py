@@ -25,6 +25,8 @@ class Agreement:
         probability_error: Largest difference of one probability.
         dice: Mean Dice of the two masks of each image.
         pooled_dice: Dice over all pixels.
+        task_c_index: C-index of the candidate's ranking against the true grades.
+        task_c_index_torch: The same of the reference's.
         severity_error: Largest absolute difference of one severity.
         severity_error_mean: Mean of the same.
         map_error: Largest mean difference of one severity map.
@@ -40,11 +42,20 @@ class Agreement:
     probability_error: float | None
     dice: float | None
     pooled_dice: float | None
+    task_c_index: float | None
+    task_c_index_torch: float | None
     severity_error: float
     severity_error_mean: float
     map_error: float | None
     embedding_error: float | None
     reference_error: float | None
+
+    @property
+    def task_loss(self) -> float | None:
+        """How far the C-index against the true grades lies below the reference's; None without grades."""
+        if self.task_c_index is None or self.task_c_index_torch is None:
+            return None
+        return self.task_c_index_torch - self.task_c_index
 
     def problems(self, limits: ParityThresholds) -> tuple[str, ...]:
         """Returns one sentence for each figure beyond its limit, or for answers that are missing."""
@@ -57,6 +68,7 @@ class Agreement:
             *_above("largest probability error", self.probability_error, limits.probability_error),
             *_below("mean Dice against torch's masks", self.dice, limits.dice),
             *_below("pooled Dice against torch's masks", self.pooled_dice, limits.pooled_dice),
+            *_above("loss of C-index against the true grades", self.task_loss, limits.task_c_index),
             *_above("largest severity error", self.severity_error, limits.severity_error),
             *_above("largest severity map error", self.map_error, limits.map_error),
             *_above("largest embedding error", self.embedding_error, limits.embedding_error),
@@ -68,8 +80,13 @@ class Agreement:
         return dataclasses.asdict(self)
 
 
-def agreement(reference: Answers, candidate: Answers) -> Agreement:
+def agreement(reference: Answers, candidate: Answers, levels: Sequence[int | None] | None = None) -> Agreement:
     """Returns how far ``candidate`` agrees with ``reference``.
+
+    Args:
+        reference: What torch says of the images.
+        candidate: What another run says of them.
+        levels: True grade of each image as a number that rises with severity, None where it has none.
 
     Raises:
         ValueError: there are no images, the two are about different numbers of them, or a severity is not finite.
@@ -77,18 +94,20 @@ def agreement(reference: Answers, candidate: Answers) -> Agreement:
     truth, found = np.array(reference.severity), np.array(candidate.severity)
     if not truth.size or truth.shape != found.shape:
         raise ValueError(f"expected severities of the same images, found {truth.size} and {found.size}")
-    levels = np.unique(truth, return_inverse=True)[1]
+    order = np.unique(truth, return_inverse=True)[1]
     errors = np.abs(truth - found)
     counts = _mask_counts(reference.masks, candidate.masks)
     return Agreement(
         images=truth.size,
-        kendall_tau=kendall_tau(levels, found),
-        c_index=c_index(levels, found),
+        kendall_tau=kendall_tau(order, found),
+        c_index=c_index(order, found),
         rank_displacement=int(np.abs(ranks(truth) - ranks(found)).max()),
         class_flips=class_flips(reference, candidate),
         probability_error=_largest_difference(reference.probabilities, candidate.probabilities),
         dice=dice(counts),
         pooled_dice=pooled_dice(counts),
+        task_c_index=_task_c_index(levels, found),
+        task_c_index_torch=_task_c_index(levels, truth),
         severity_error=float(errors.max()),
         severity_error_mean=float(errors.mean()),
         map_error=_map_error(reference.maps, candidate.maps),
@@ -115,6 +134,11 @@ def class_flips(reference: Answers, candidate: Answers) -> int | None:
     if not reference.grades and not candidate.grades:
         return None
     return sum(one != other for one, other in zip(reference.grades, candidate.grades, strict=True))
+
+
+def _task_c_index(levels: Sequence[int | None] | None, severity: NDArray[np.floating]) -> float | None:
+    graded = [index for index, level in enumerate(levels or ()) if level is not None]
+    return c_index(np.array([(levels or ())[index] for index in graded], np.intp), severity[graded])
 
 
 def _mask_counts(reference: list[PackedMask], candidate: list[PackedMask]) -> NDArray[np.int64]:

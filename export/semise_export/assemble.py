@@ -8,22 +8,34 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 
-from semise_export.config import MAX_IMAGES, ParityThresholds
-from semise_export.golden import write_golden
+from semise_export.config import LIMITS, MAX_IMAGES, ParityThresholds
+from semise_export.golden import write_golden, write_variant_golden
 from semise_export.model_card import model_card
 from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
 from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
 from semise_export.run import TrainedRun
-from semise_sdk.bundle import CALIBRATION, MANIFEST, MODEL_CARD, REFERENCES, SUFFIX, WEIGHTS, pack, write_manifest
-from semise_sdk.errors import ConfigError, OutputError
+from semise_export.variants import Variant, write_variant
+from semise_sdk.backends import BACKENDS
+from semise_sdk.bundle import (
+    CALIBRATION,
+    MANIFEST,
+    MODEL_CARD,
+    REFERENCES,
+    SUFFIX,
+    WEIGHTS,
+    Bundle,
+    pack,
+    write_manifest,
+)
+from semise_sdk.errors import BackendError, BundleError, ConfigError, OutputError
+from semise_sdk.integrity import hash_file
 from semise_sdk.manifest import GraphEntry
 from semise_sdk.models.network import load_network
 from semise_sdk.predictor import Predictor
 from semise_sdk.replay import replay
 from semise_sdk.reporting import Reporter, SilentReporter
+from semise_sdk.spec import PRECISIONS, Precision
 from semise_sdk.version import __version__
-
-DEFAULTS = ParityThresholds()
 
 _PACKAGES = (
     "torch",
@@ -34,6 +46,7 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "nncf",
 )
 
 
@@ -41,7 +54,8 @@ def export_run(
     run: Path,
     *,
     out: Path | None = None,
-    thresholds: ParityThresholds = DEFAULTS,
+    precisions: Sequence[Precision] = (),
+    limits: Mapping[Precision, ParityThresholds] = LIMITS,
     backends: Sequence[str] | None = None,
     max_images: int = MAX_IMAGES,
     packed: bool = False,
@@ -54,7 +68,9 @@ def export_run(
     Args:
         run: The run folder.
         out: Where the bundle goes; ``run/bundle`` by default.
-        thresholds: How far it may stray from torch.
+        precisions: Beside fp32, which a bundle always carries. Those of a bundle that stands there already and has
+            the same weights stay in it.
+        limits: How far each precision may stray from torch.
         backends: Backends to check; all that are installed by default.
         max_images: How many of the run's validation and test images to check on.
         packed: Also writes the bundle as one ``.semise`` file beside its folder.
@@ -77,11 +93,19 @@ def export_run(
     images = trained.gate_images(max_images)
     with _building(place) as folder:
         graphs = _write_model(trained, folder, reporter=listener)
-        write_manifest(folder, model=trained.model, graphs=graphs)
-        rows = _gate(trained, folder, images, backends=chosen, thresholds=thresholds, reporter=listener)
-        _complete(trained, folder, rows, graphs=graphs, thresholds=thresholds)
-        for backend in chosen:
-            replay(folder, backend=backend).require_agreement()
+        gate = Gate(trained, folder, images, backends=chosen, limits=limits, reporter=listener)
+        fp32 = Variant(precision="fp32", graphs=graphs)
+        variants = [fp32]
+        gate.check(variants)
+        for precision in _wanted(precisions, place, folder):
+            variants.append(
+                write_variant(precision, folder, graphs, run=trained, limits=limits[precision], reporter=listener)
+            )
+            gate.check(variants)
+        _complete(trained, gate, variants)
+        for variant in variants:
+            for backend in gate.backends_of(variant.precision):
+                replay(folder, backend=backend, precision=variant.precision).require_agreement()
         _install(folder, place)
     if packed:
         pack(place, place.with_name(place.name + SUFFIX))
@@ -102,41 +126,87 @@ def _write_model(trained: TrainedRun, folder: Path, *, reporter: Reporter) -> di
     return {Path(file).stem: graph_entry(folder / file) for file in files}
 
 
-def _gate(
-    trained: TrainedRun,
-    folder: Path,
-    images: Sequence[Path],
-    *,
-    backends: Sequence[str],
-    thresholds: ParityThresholds,
-    reporter: Reporter,
-) -> tuple[ParityRow, ...]:
-    """Returns the parity figures of every backend; raises ParityError unless all of them pass."""
-    reference = torch_answers(trained.root, images, reporter=reporter)
-    rows = tuple(
-        check_backend(folder, images, backend=name, reference=reference, thresholds=thresholds, reporter=reporter)
-        for name in backends
-    )
-    for row in rows:
-        for reason in row.reasons:
-            reporter.say(f"{row.backend} {row.precision}: {reason}")
-    refuse_failures(rows)
-    return rows
+class Gate:
+    """The parity gate of one export: what every variant has to pass, and the figures of those that did.
+
+    Args:
+        trained: The run.
+        folder: Where the bundle is being built.
+        images: Validation and test images.
+        backends: Backends to check on.
+        limits: Limits of each precision.
+        reporter: Receives progress and reasons.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedRun,
+        folder: Path,
+        images: Sequence[Path],
+        *,
+        backends: Sequence[str],
+        limits: Mapping[Precision, ParityThresholds],
+        reporter: Reporter,
+    ) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.rows: tuple[ParityRow, ...] = ()
+        self._trained = trained
+        self._images = images
+        self._backends = backends
+        self._reporter = reporter
+        self._reference = torch_answers(trained.root, images, reporter=reporter)
+
+    def backends_of(self, precision: Precision) -> tuple[str, ...]:
+        """Returns the backends that compute in a precision."""
+        computing = {entry.name for entry in BACKENDS if precision in entry.precisions}
+        return tuple(name for name in self._backends if name in computing)
+
+    def check(self, variants: Sequence[Variant]) -> None:
+        """Checks the last of the variants on every backend that computes in it, and keeps its figures.
+
+        Raises:
+            ParityError: it does not agree with torch.
+            BackendError: no backend here computes in its precision.
+        """
+        precision = variants[-1].precision
+        backends = self.backends_of(precision)
+        if not backends:
+            raise BackendError(
+                f"expected a backend that computes in {precision}, found {', '.join(self._backends)}: "
+                "pip install 'semise-sdk[openvino]'"
+            )
+        write_manifest(self.folder, model=self._trained.model, graphs=_graphs(variants))
+        rows = tuple(self._row(name, precision) for name in backends)
+        for row in rows:
+            for reason in row.reasons:
+                self._reporter.say(f"{row.backend} {row.precision}: {reason}")
+        refuse_failures(rows)
+        self.rows += rows
+
+    def _row(self, backend: str, precision: Precision) -> ParityRow:
+        return check_backend(
+            self.folder,
+            self._images,
+            backend=backend,
+            precision=precision,
+            reference=self._reference,
+            levels=self._trained.levels(self._images),
+            thresholds=self.limits[precision],
+            reporter=self._reporter,
+        )
 
 
-def _complete(
-    trained: TrainedRun,
-    folder: Path,
-    rows: Sequence[ParityRow],
-    *,
-    graphs: Mapping[str, GraphEntry],
-    thresholds: ParityThresholds,
-) -> None:
+def _complete(trained: TrainedRun, gate: Gate, variants: Sequence[Variant]) -> None:
     """Writes golden files, model card and the final manifest."""
+    folder = gate.folder
     with Predictor.open(trained.root, backend="pytorch", device="cpu") as predictor:
         write_golden(folder, predictor)
+    for variant in variants[1:]:
+        write_manifest(folder, model=trained.model, graphs=_graphs(variants))
+        write_variant_golden(folder, variant.precision, gate.backends_of(variant.precision))
     try:
-        (folder / MODEL_CARD).write_text(model_card(trained, rows), encoding="utf-8")
+        (folder / MODEL_CARD).write_text(model_card(trained, gate.rows), encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"could not write {MODEL_CARD}: {error.strerror}; free space or choose another --out"
@@ -144,13 +214,35 @@ def _complete(
     write_manifest(
         folder,
         model=trained.model,
-        graphs=graphs,
-        parity=tuple(row.to_json() for row in rows),
-        provenance=_provenance(trained, thresholds),
+        graphs=_graphs(variants),
+        parity=tuple(row.to_json() for row in gate.rows),
+        provenance=_provenance(trained, gate.limits, variants),
     )
 
 
-def _provenance(trained: TrainedRun, thresholds: ParityThresholds) -> dict[str, object]:
+def _graphs(variants: Sequence[Variant]) -> dict[str, GraphEntry]:
+    return {key: entry for variant in variants for key, entry in variant.graphs.items()}
+
+
+def _wanted(precisions: Sequence[Precision], place: Path, folder: Path) -> list[Precision]:
+    """Returns the precisions to make, in a fixed order: those asked for, and those that would be lost without."""
+    wanted = {*precisions, *_standing(place, folder)} - {"fp32"}
+    return [precision for precision in PRECISIONS if precision in wanted]
+
+
+def _standing(place: Path, folder: Path) -> tuple[Precision, ...]:
+    """Returns what a bundle at ``place`` carries, if it is of the same weights as the one being built."""
+    try:
+        with Bundle.open(place) as standing:
+            is_same = standing.manifest.files.get(WEIGHTS) == hash_file(folder / WEIGHTS)
+            return standing.precisions if is_same else ()
+    except BundleError:
+        return ()
+
+
+def _provenance(
+    trained: TrainedRun, limits: Mapping[Precision, ParityThresholds], variants: Sequence[Variant]
+) -> dict[str, object]:
     """Returns where the model comes from; no pixel, no name of a patient, no name of this machine."""
     return {
         "training": {
@@ -163,7 +255,8 @@ def _provenance(trained: TrainedRun, thresholds: ParityThresholds) -> dict[str, 
             "exporter_reason": EXPORTER_REASON,
             "opset": OPSET,
             "opset_reason": OPSET_REASON,
-            "parity_thresholds": thresholds.to_json(),
+            "parity_thresholds": {v.precision: limits[v.precision].to_json() for v in variants},
+            "precisions": {v.precision: dict(v.notes) for v in variants if v.notes},
         },
         "versions": {"python": platform.python_version(), "semise-sdk": __version__, **_versions()},
     }

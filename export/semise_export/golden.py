@@ -1,7 +1,7 @@
 """Golden files: drawn pictures and torch's answers to them, which a bundle replays on its user's machine."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from PIL import Image
 from semise_sdk.bundle import GOLDEN
 from semise_sdk.errors import OutputError, ParityError
 from semise_sdk.predictor import Predictor
-from semise_sdk.replay import EMBEDDING_VALUES, EXPECTED, SCHEMA, Answer, answers
+from semise_sdk.replay import EMBEDDING_VALUES, EXPECTED, SCHEMA, Answer, answers, expected_file, largest_errors
+from semise_sdk.spec import Precision
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -45,23 +46,61 @@ def write_golden(folder: Path, predictor: Predictor) -> tuple[str, ...]:
     return (*PICTURES, EXPECTED)
 
 
+def write_variant_golden(folder: Path, precision: Precision, backends: Sequence[str]) -> str:
+    """Writes what a bundle says of the golden pictures in another precision than fp32 and returns the file's name.
+
+    It is what the first backend answers: in few bits each runtime rounds on its own, so the tolerance is three times
+    what the backends here differ by, at least ten times that of fp32.
+
+    Args:
+        folder: The bundle, whose golden pictures are drawn.
+        precision: Which of its graphs answer.
+        backends: The backends that computed in it.
+
+    Raises:
+        ParityError: it answers none of the pictures.
+        OutputError: the file could not be written.
+    """
+    pictures = [folder / GOLDEN / name for name in PICTURES]
+    found = [_answers_of(folder, pictures, backend=backend, precision=precision) for backend in backends]
+    expected = _expected(found[0]) | {"answered_by": f"{backends[0]}, {precision}"}
+    expected["tolerance"] = {
+        name: max(10 * tolerance, 3 * max(largest_errors(found[0], other)[name] for other in found))
+        for name, tolerance in _tolerances(found[0]).items()
+    }
+    name = expected_file(precision)
+    try:
+        (folder / GOLDEN / name).write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"could not write {name}: {error.strerror}; free space or choose another --out") from error
+    return name
+
+
+def _answers_of(folder: Path, pictures: Sequence[Path], *, backend: str, precision: Precision) -> list[Answer]:
+    with Predictor.open(folder, backend=backend, precision=precision) as predictor:
+        return list(answers(predictor, pictures))
+
+
 def _expected(found: list[Answer]) -> dict[str, object]:
     answered = [answer for answer in found if answer.severity is not None]
     if not answered:
         raise ParityError(f"expected the model to answer drawn pictures, found {found[0].reason} for the first")
-    scale = max(abs(value) for answer in answered for value in answer.embedding)
     return {
         "schema": SCHEMA,
         "pictures": "drawn, no patient data",
         "answered_by": "torch, fp32",
         "embedding_values": EMBEDDING_VALUES,
-        "tolerance": {
-            "severity": SEVERITY_TOLERANCE,
-            "probabilities": PROBABILITY_TOLERANCE,
-            "area_fraction": AREA_TOLERANCE,
-            "embedding": EMBEDDING_TOLERANCE * scale,
-        },
+        "tolerance": _tolerances(answered),
         "answers": [answer.to_json() for answer in found],
+    }
+
+
+def _tolerances(answered: list[Answer]) -> dict[str, float]:
+    return {
+        "severity": SEVERITY_TOLERANCE,
+        "probabilities": PROBABILITY_TOLERANCE,
+        "area_fraction": AREA_TOLERANCE,
+        "embedding": EMBEDDING_TOLERANCE * max(abs(value) for answer in answered for value in answer.embedding),
     }
 
 

@@ -133,14 +133,20 @@ def _export(graph: nn.Module, example: tuple[str, Tensor], outputs: Sequence[str
         )
     if program is None:
         raise TypeError("torch.onnx.export returned no program")
-    _save(program.model_proto, path)
+    write_graph(save_graph(program.model_proto, path.stem), path)
 
 
-def _save(model: onnx.ModelProto, path: Path) -> None:
+def save_graph(model: onnx.ModelProto, name: str) -> bytes:
+    """Returns a graph's bytes, called ``name``, without what the exporter notes of this machine beside it."""
     _strip(model)
-    model.graph.name = path.stem
+    model.graph.name = name
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def write_graph(content: bytes, path: Path) -> None:
+    """Writes a graph's file; raises OutputError."""
     try:
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        path.write_bytes(content)
     except OSError as error:
         raise OutputError(f"could not write {path}: {error.strerror}; free space or choose another --out") from error
 
@@ -178,7 +184,7 @@ def _interface(stem: str) -> tuple[Sequence[str], Sequence[str]]:
         "classifier": (("embedding",), ("logits",)),
         "unet": (("pixels",), UnetOutputs._fields),
     }
-    return kinds[stem]
+    return kinds[stem.partition("_")[0]]
 
 
 def _opset_problems(model: onnx.ModelProto) -> list[str]:

@@ -13,6 +13,7 @@ from semise_sdk.backends import available
 from semise_sdk.errors import BackendError, ParityError, SemiseError
 from semise_sdk.predictor import Predictor
 from semise_sdk.reporting import Reporter
+from semise_sdk.spec import Precision
 
 BATCH = 16
 """The largest batch checked: beyond it engines only repeat their blocks."""
@@ -31,7 +32,7 @@ class ParityRow:
     """
 
     backend: str
-    precision: str
+    precision: Precision
     agreement: Agreement
     stability: Stability
     reasons: tuple[str, ...]
@@ -71,20 +72,43 @@ def check_backend(
     reference: Answers,
     thresholds: ParityThresholds,
     reporter: Reporter,
+    precision: Precision = "fp32",
+    device: str = "auto",
+    levels: Sequence[int | None] | None = None,
 ) -> ParityRow:
     """Returns how far ``bundle`` on ``backend`` agrees with ``reference``, torch's answers to the same images.
+
+    Args:
+        bundle: The bundle.
+        images: Validation and test images.
+        backend: What runs its graphs.
+        reference: torch's answers in fp32.
+        thresholds: The limits.
+        reporter: Receives progress.
+        precision: Which of its graphs run.
+        device: Device of the backend.
+        levels: True grade of each image, None where it has none.
 
     Raises:
         ParityError: the backend cannot run the graphs on these images at all.
     """
     with _refusing(backend):
-        with Predictor.open(bundle, backend=backend, batch_size=BATCH) as predictor:
+        with Predictor.open(bundle, backend=backend, device=device, batch_size=BATCH, precision=precision) as predictor:
             name = predictor.backend
-            answers = _full_answers(predictor, images, reporter=reporter, label=backend)
-        stability = measure_stability(bundle, images, answers, backend=backend, batch=BATCH, reporter=reporter)
-    figures = agreement(reference, answers)
+            answers = _full_answers(predictor, images, reporter=reporter, label=f"{backend} {precision}")
+        stability = measure_stability(
+            bundle,
+            images,
+            answers,
+            backend=backend,
+            device=device,
+            precision=precision,
+            batch=BATCH,
+            reporter=reporter,
+        )
+    figures = agreement(reference, answers, levels)
     reasons = (*figures.problems(thresholds), *stability.problems(thresholds))
-    return ParityRow(backend=name, precision="fp32", agreement=figures, stability=stability, reasons=reasons)
+    return ParityRow(backend=name, precision=precision, agreement=figures, stability=stability, reasons=reasons)
 
 
 def refuse_failures(rows: Sequence[ParityRow]) -> None:

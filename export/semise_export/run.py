@@ -82,8 +82,7 @@ class TrainedRun:
         Raises:
             DataError: there are fewer than two, or they are not where the manifest says.
         """
-        held_out = [row.image for row in self.rows if row.part in GATE_PARTS]
-        images = spread(held_out, limit)
+        images = spread(self.images(*GATE_PARTS), limit)
         missing = [image for image in images if not image.is_file()]
         if missing:
             raise DataError(
@@ -94,6 +93,16 @@ class TrainedRun:
         if len(images) < 2:
             raise DataError(f"expected validation or test images in {self.root / 'split.csv'}, found {len(images)}")
         return images
+
+    def images(self, *parts: str) -> list[Path]:
+        """Returns the images of some parts of the split, in its order."""
+        return [row.image for row in self.rows if row.part in parts]
+
+    def levels(self, images: Sequence[Path]) -> list[int | None]:
+        """Returns each image's grade as its place among the model's labels, None where it has none."""
+        places = {label: level for level, label in enumerate(self.model.labels)}
+        grades = {row.image: places.get(row.label) for row in self.rows}
+        return [grades.get(image) for image in images]
 
     def evaluation(self) -> Mapping[str, object] | None:
         """Returns the held-out metrics that training measured, None where it measured none."""

@@ -10,6 +10,7 @@ from semise_export.answers import Answers, ask
 from semise_export.config import ParityThresholds
 from semise_sdk.predictor import Predictor
 from semise_sdk.reporting import Reporter
+from semise_sdk.spec import Precision
 
 SMALL_BATCHES = (1, 2, 3)
 STABILITY_IMAGES = 48
@@ -63,7 +64,15 @@ class Stability:
 
 
 def measure_stability(
-    bundle: Path, images: Sequence[Path], answers: Answers, *, backend: str, batch: int, reporter: Reporter
+    bundle: Path,
+    images: Sequence[Path],
+    answers: Answers,
+    *,
+    backend: str,
+    batch: int,
+    reporter: Reporter,
+    precision: Precision = "fp32",
+    device: str = "auto",
 ) -> Stability:
     """Returns how the bundle's answers vary with the batch size, the place in the batch and the graph.
 
@@ -74,6 +83,8 @@ def measure_stability(
         backend: The backend.
         batch: The largest batch size.
         reporter: Receives progress.
+        precision: Which of the bundle's graphs run.
+        device: Device of the backend.
 
     Raises:
         DataError: it cannot answer one of the images.
@@ -82,25 +93,21 @@ def measure_stability(
     count = min(len(images), STABILITY_IMAGES)
     sample = [index * len(images) // count for index in range(count)]
     chosen = [images[index] for index in sample]
-    small = [_in_batches(bundle, chosen, backend=backend, size=size, reporter=reporter) for size in SMALL_BATCHES]
+
+    def in_batches(some: Sequence[Path], size: int) -> Answers:
+        with Predictor.open(bundle, backend=backend, device=device, batch_size=size, precision=precision) as predictor:
+            return ask(predictor, some, reporter=reporter, label=f"{backend} {precision}, batches of {size}")
+
+    small = [in_batches(chosen, size) for size in SMALL_BATCHES]
+    equal = in_batches([images[0]] * batch, batch)
     return Stability(
         images=count,
         batches=(*SMALL_BATCHES, batch),
         severity_error=max(_severity_error(answers, other, sample) for other in small),
         class_flips=max(_flips(answers, other, sample) for other in small) if answers.grades else None,
-        equal_rows_error=_equal_rows_error(bundle, images[0], backend=backend, batch=batch, reporter=reporter),
+        equal_rows_error=float(max(np.ptp(equal.severity), np.ptp(equal.analyzed_severity))),
         graph_error=_largest_gap(answers.severity, answers.analyzed_severity) if answers.masks else None,
     )
-
-
-def _in_batches(bundle: Path, images: Sequence[Path], *, backend: str, size: int, reporter: Reporter) -> Answers:
-    with Predictor.open(bundle, backend=backend, batch_size=size) as predictor:
-        return ask(predictor, images, reporter=reporter, label=f"{backend}, batches of {size}")
-
-
-def _equal_rows_error(bundle: Path, image: Path, *, backend: str, batch: int, reporter: Reporter) -> float:
-    same = _in_batches(bundle, [image] * batch, backend=backend, size=batch, reporter=reporter)
-    return float(max(np.ptp(same.severity), np.ptp(same.analyzed_severity)))
 
 
 def _severity_error(answers: Answers, other: Answers, sample: Sequence[int]) -> float:

@@ -1,14 +1,15 @@
 """Which backends there are, which of them work here, and opening a graph with one."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata, util
 from typing import Protocol
 
 from semise_sdk.backends.base import Backend, Device, Graph
 from semise_sdk.errors import BackendError
 from semise_sdk.machine import has_nvidia_gpu
+from semise_sdk.spec import PRECISIONS, Precision
 
 _logger = logging.getLogger(__name__)
 
@@ -31,9 +32,11 @@ class BackendEntry:
     Args:
         name: Its name in ``--backend``.
         modules: Python modules that it needs; the first is the engine.
+        alternatives: Modules of which it needs any one, where its engine comes under several names.
         wheels: Names under which the engine may be installed.
         pip: The command that brings it.
         devices: Kinds of device that it can use at best.
+        precisions: What it can compute in.
     """
 
     name: str
@@ -41,6 +44,8 @@ class BackendEntry:
     wheels: tuple[str, ...]
     pip: str
     devices: tuple[str, ...]
+    alternatives: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 # `auto` takes the first that works. On CPUs ONNX Runtime was as fast as OpenVINO or faster (docs/results), and both
@@ -51,7 +56,7 @@ BACKENDS = (
         modules=("onnxruntime",),
         wheels=ONNXRUNTIME_WHEELS,
         pip="pip install 'semise-sdk[cpu]'",
-        devices=("cpu", "cuda"),
+        devices=("cpu", "cuda", "tensorrt", "tensorrt_rtx"),
     ),
     BackendEntry(
         name="openvino",
@@ -59,11 +64,21 @@ BACKENDS = (
         wheels=("openvino",),
         pip="pip install 'semise-sdk[openvino]'",
         devices=("cpu",),
+        precisions=PRECISIONS,
+    ),
+    BackendEntry(
+        name="tensorrt",
+        modules=("cuda",),
+        wheels=("tensorrt", "tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+        pip="pip install 'semise-sdk[rtx]', or 'semise-sdk[trt]' on a data-centre GPU",
+        devices=("cuda",),
+        alternatives=("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"),
     ),
     BackendEntry(
         name="pytorch",
         modules=("torch", "timm", "segmentation_models_pytorch"),
         wheels=("torch",),
+        precisions=("fp32",),
         pip="pip install 'semise-sdk[train]'",
         devices=("cpu", "cuda"),
     ),
@@ -93,6 +108,7 @@ class Availability:
         devices: Devices usable here.
         reason: Why it cannot be used; empty where it can.
         pip: The command that brings it.
+        missing: Why each of its other devices cannot be used here.
     """
 
     name: str
@@ -100,6 +116,7 @@ class Availability:
     devices: tuple[str, ...]
     reason: str
     pip: str
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_available(self) -> bool:
@@ -154,7 +171,7 @@ def open_graph(graph: Graph, *, backend: str = "auto", device: str = "auto", thr
     Args:
         graph: What to run.
         backend: ``auto`` or a name of ``BACKENDS``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``tensorrt`` or ``tensorrt_rtx`` with ONNX Runtime.
         threads: Cores that it may use; None for all that this process may.
 
     Raises:
@@ -217,6 +234,10 @@ def _module(entry: BackendEntry) -> BackendModule:
         from semise_sdk.backends import openvino
 
         return openvino
+    if entry.name == "tensorrt":
+        from semise_sdk.backends import tensorrt
+
+        return tensorrt
     from semise_sdk.backends import pytorch
 
     return pytorch
@@ -224,18 +245,37 @@ def _module(entry: BackendEntry) -> BackendModule:
 
 def _require(entry: BackendEntry) -> None:
     missing = [name for name in entry.modules if util.find_spec(name) is None]
+    if entry.alternatives and not any(util.find_spec(name) for name in entry.alternatives):
+        missing.append(f"one of {', '.join(entry.alternatives)}")
     if missing:
         raise BackendError(f"backend {entry.name} needs {', '.join(missing)}, not installed here: {entry.pip}")
 
 
 def _availability(entry: BackendEntry) -> Availability:
     devices: tuple[str, ...] = ()
-    reason = ""
+    reason, missing = "", {}
     try:
-        devices = _module(entry).devices()
+        module = _module(entry)
+        devices = module.devices()
+        missing = {kind: _refusal(module, kind) for kind in entry.devices if kind not in devices}
     except (BackendError, ImportError, OSError) as error:  # a broken wheel fails while its library is loaded
         reason = str(error)
-    return Availability(name=entry.name, version=_version(entry.wheels), devices=devices, reason=reason, pip=entry.pip)
+    return Availability(
+        name=entry.name,
+        version=_version(entry.wheels),
+        devices=devices,
+        reason=reason,
+        pip=entry.pip,
+        missing=missing,
+    )
+
+
+def _refusal(module: BackendModule, kind: str) -> str:
+    try:
+        module.check_device(Device(kind))
+    except BackendError as error:
+        return str(error)
+    return f"expected {kind}, found that nothing here offers it"
 
 
 def _version(wheels: tuple[str, ...]) -> str | None:

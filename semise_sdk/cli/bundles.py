@@ -96,6 +96,7 @@ def _backend_json(entry: Availability) -> dict[str, object]:
         "devices": list(entry.devices),
         "reason": entry.reason,
         "install": "" if entry.is_available else entry.pip,
+        "missing_devices": dict(entry.missing),
     }
 
 
@@ -104,6 +105,8 @@ def _print_backends(backends: Iterable[Availability]) -> None:
     for entry in backends:
         state = "ready" if entry.is_available else entry.reason
         table.add_row(entry.name, entry.version or "-", ", ".join(entry.devices) or "-", Text(state))
+        for device, reason in entry.missing.items():
+            table.add_row("", "", "", Text(f"not {device}: {reason}"))
     stdout.print(table)
 
 

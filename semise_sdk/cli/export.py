@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
 from semise_sdk.bundle import SUFFIX, Bundle
+from semise_sdk.cli.batch import parse_precision
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import ConfigError
 from semise_sdk.project import newest_run
 from semise_sdk.replay import QUANTITIES, ReplayReport, replay, replay_all
+from semise_sdk.reporting import Reporter
+
+if TYPE_CHECKING:
+    from semise_export.tensorrt import EngineRow
 
 Row = Mapping[str, object]
 
@@ -26,6 +31,8 @@ FIGURES = (
     ("probability_error", "worst probability error", ".1e"),
     ("dice", "mean Dice", ".6f"),
     ("pooled_dice", "pooled Dice", ".6f"),
+    ("task_c_index", "C-index against the grades", ".6f"),
+    ("task_c_index_torch", "the same of torch", ".6f"),
     ("severity_error", "worst severity error", ".1e"),
     ("severity_error_mean", "mean severity error", ".1e"),
     ("map_error", "worst map error", ".1e"),
@@ -49,7 +56,13 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[Path | None, typer.Argument(help="A run folder; the project's newest by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle; RUN/bundle by default.")] = None,
-    precision: Annotated[str, typer.Option(help="Precision of the graphs; fp32 in this version.")] = "fp32",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp16, bf16 or int8 beside fp32, repeatable; those already in the bundle stay."),
+    ] = None,
+    trt: Annotated[
+        bool, typer.Option("--trt", help="Also build a TensorRT engine of each graph, for this machine.")
+    ] = False,
     pack: Annotated[bool, typer.Option("--pack", help=f"Also write the bundle as one {SUFFIX} file.")] = False,
     backend: Annotated[
         list[str] | None, typer.Option(help="Backend to check on, repeatable; all that are installed by default.")
@@ -62,30 +75,39 @@ def export(
     quiet: QuietOption = False,
 ) -> None:
     """Exports a run as a bundle, unless its answers differ from torch's on the run's own held-out images."""
-    if precision != "fp32":
-        raise ConfigError(f"expected --precision fp32, found {precision!r}: other precisions come with a later version")
+    precisions = [parse_precision(text) for text in precision or ()]
     root = run or _newest()
     from semise_export.assemble import export_run
-    from semise_export.config import ParityThresholds, read_thresholds
+    from semise_export.config import LIMITS, read_limits
 
     with reporting(quiet=quiet) as reporter:
         folder = export_run(
             root,
             out=out,
-            thresholds=read_thresholds(thresholds) if thresholds else ParityThresholds(),
+            precisions=precisions,
+            limits=read_limits(thresholds) if thresholds else LIMITS,
             backends=backend,
             max_images=max_images,
             packed=pack,
             reporter=reporter,
         )
-    _print_export(folder, packed=pack, as_json=as_json)
+        engines = _build_engines(folder, reporter=reporter) if trt else ()
+    _print_export(folder, packed=pack, engines=engines, as_json=as_json)
     say(f"bundle: {folder}; next: semise rank IMAGES --bundle {folder}", quiet=quiet)
+
+
+def _build_engines(folder: Path, *, reporter: Reporter) -> tuple["EngineRow", ...]:
+    from semise_export.tensorrt import build_engines
+
+    with Bundle.open(folder) as bundle:
+        return build_engines(bundle, reporter=reporter)
 
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder or a .semise file.")],
     backend: Annotated[str, typer.Option(help="all, or one that semise doctor lists.")] = "all",
     device: Annotated[str, typer.Option(help="Device of a backend that is named.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Precision on a backend that is named.")] = "fp32",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -93,7 +115,7 @@ def verify(
     if backend == "all":
         reports, skipped = replay_all(bundle)
     else:
-        reports, skipped = (replay(bundle, backend=backend, device=device),), {}
+        reports, skipped = (replay(bundle, backend=backend, device=device, precision=parse_precision(precision)),), {}
     if as_json:
         print_json(
             {
@@ -125,7 +147,9 @@ def parity_table(rows: Sequence[Row]) -> Table:
 
 def replay_table(reports: Sequence[ReplayReport]) -> Table:
     """Returns the largest difference of each quantity, a column for each backend."""
-    table = Table("worst difference", *(Column(report.backend, overflow="fold") for report in reports))
+    table = Table(
+        "worst difference", *(Column(f"{report.backend} {report.precision}", overflow="fold") for report in reports)
+    )
     for quantity in QUANTITIES:
         table.add_row(quantity, *(_figure(report.errors.get(quantity), ".1e") for report in reports))
     table.add_row("pictures", *(str(report.pictures) for report in reports))
@@ -140,14 +164,43 @@ def _newest() -> Path:
     return found
 
 
-def _print_export(folder: Path, *, packed: bool, as_json: bool) -> None:
+def _print_export(folder: Path, *, packed: bool, engines: Sequence["EngineRow"], as_json: bool) -> None:
     with Bundle.open(folder) as bundle:
         rows = bundle.manifest.parity
     if as_json:
         archive = str(folder.with_name(folder.name + SUFFIX)) if packed else None
-        print_json({"bundle": str(folder), "packed": archive, "parity": [dict(row) for row in rows]})
+        print_json(
+            {
+                "bundle": str(folder),
+                "packed": archive,
+                "parity": [dict(row) for row in rows],
+                "engines": [engine.to_json() for engine in engines],
+            }
+        )
         return
     stdout.print(parity_table(rows))
+    if engines:
+        stdout.print(engines_table(engines))
+
+
+def engines_table(engines: Sequence["EngineRow"]) -> Table:
+    """Returns what was built for TensorRT, a row for each engine, and what is unproven of it."""
+    table = Table("engine", "precision", "MB", "seconds", "types", "target", "state", title="TensorRT engines")
+    for row in engines:
+        if row.is_skipped:
+            table.add_row(row.graph, row.precision, "-", "-", "-", "-", f"skipped: {row.reason}")
+            continue
+        state = "ran here" if row.is_proven else row.reason
+        table.add_row(
+            row.graph,
+            row.precision,
+            f"{row.megabytes:.1f}",
+            "cached" if row.is_cached else f"{row.seconds:.1f}",
+            str(row.types),
+            f"{row.library} for {row.target}",
+            state,
+        )
+    return table
 
 
 def _independence(row: Row) -> Row:

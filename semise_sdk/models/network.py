@@ -52,10 +52,18 @@ class SemiSeNetwork(nn.Module):
         projected = self.projection(features.embedding)
         severity_vector = self.severity(projected)
         reference_vector = severity_vector if self.config.reference_head == "severity" else projected
-        places = self.encoder.pool_each_location(features.last_map)
         return EncoderOutputs(
-            features.embedding, severity_vector, reference_vector, self.severity(self.projection(places))
+            features.embedding, severity_vector, reference_vector, self._severity_of_places(features.last_map)
         )
+
+    def _severity_of_places(self, last_map: Tensor) -> Tensor:
+        """Returns the severity vector ``[N, h, w, D]`` of each location of a last feature map."""
+        places = self.encoder.pool_each_location(last_map)
+        _, height, width, channels = places.shape
+        # One row a place: the exporter then spells the heads as they are for the whole image, with the same weights.
+        rows = self.severity(self.projection(places.reshape(-1, channels)))
+        vectors: Tensor = rows.reshape(-1, height, width, rows.shape[-1])
+        return vectors
 
 
 class EncoderGraph(nn.Module):

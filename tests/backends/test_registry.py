@@ -49,8 +49,27 @@ def test_what_is_missing_stays_listed_with_its_reason_and_is_not_imported():
     assert has_torch == "False"
 
 
+TENSORRTS = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+
+
+@pytest.mark.parametrize("installed", TENSORRTS)
+def test_any_one_tensorrt_will_do(monkeypatch, installed):
+    entry = next(entry for entry in backends.BACKENDS if entry.name == "tensorrt")
+    assert entry.alternatives == TENSORRTS
+    monkeypatch.setattr(registry.util, "find_spec", lambda name: object() if name in (installed, "cuda") else None)
+    registry._require(entry)
+    monkeypatch.setattr(registry.util, "find_spec", lambda name: object() if name == "cuda" else None)
+    with pytest.raises(BackendError, match="needs one of tensorrt, tensorrt_rtx, tensorrt_rtx_bindings, not installed"):
+        registry._require(entry)
+    monkeypatch.setattr(registry.util, "find_spec", lambda name: object() if name == installed else None)
+    with pytest.raises(BackendError, match=r"needs cuda, not installed here: pip install 'semise-sdk\[rtx\]'"):
+        registry._require(entry)
+
+
 def test_an_unknown_backend_is_refused_with_the_known_ones():
-    with pytest.raises(BackendError, match="expected backend auto, onnxruntime, openvino, pytorch, found 'tflite'"):
+    with pytest.raises(
+        BackendError, match="expected backend auto, onnxruntime, openvino, tensorrt, pytorch, found 'tflite'"
+    ):
         backends.open_graph(Graph(name="encoder"), backend="tflite")
 
 
@@ -110,7 +129,7 @@ class FakeBackend:
 
 @pytest.fixture
 def modules(monkeypatch):
-    fakes = {name: FakeModule(name) for name in ("onnxruntime", "openvino", "pytorch")}
+    fakes = {name: FakeModule(name) for name in ("onnxruntime", "openvino", "tensorrt", "pytorch")}
     monkeypatch.setattr(registry, "_module", lambda entry: fakes[entry.name])
     return fakes
 
@@ -131,7 +150,7 @@ def test_auto_takes_the_first_that_works_and_logs_it(modules, caplog):
 def test_auto_says_why_none_works(modules):
     for name, module in modules.items():
         module.error = f"no {name}"
-    with pytest.raises(BackendError, match="onnxruntime: no onnxruntime; openvino: no openvino"):
+    with pytest.raises(BackendError, match="onnxruntime: no onnxruntime; openvino: no openvino; tensorrt: no"):
         backends.open_graph(GRAPH)
     with pytest.raises(BackendError, match="neither an ONNX graph nor weights"):
         backends.open_graph(Graph(name="encoder"))
@@ -153,9 +172,11 @@ def test_auto_asks_only_backends_that_have_the_device_and_the_graph(modules, tmp
     assert backends.open_graph(GRAPH, device="cuda").name == "onnxruntime"
     assert backends.open_graph(Graph(name="encoder", weights=tmp_path)).name == "pytorch"
     modules["onnxruntime"].error = "no GPU"
-    with pytest.raises(BackendError, match="no GPU"):
+    modules["tensorrt"].error = "no GPU either"
+    with pytest.raises(BackendError, match="onnxruntime: no GPU; tensorrt: no GPU either"):
         backends.open_graph(GRAPH, device="cuda")
     assert modules["openvino"].asked == []
+    assert modules["tensorrt"].asked == [("encoder", "cuda", None)]
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_info_refuses_what_is_damaged(capsys, project, bundle):
 def test_doctor_lists_every_backend(capsys):
     assert run(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in report["backends"]] == ["onnxruntime", "openvino", "pytorch"]
+    assert [entry["name"] for entry in report["backends"]] == ["onnxruntime", "openvino", "tensorrt", "pytorch"]
     for entry in report["backends"]:
         assert entry["available"] == (entry["install"] == "")
     assert report["cores"] >= 1

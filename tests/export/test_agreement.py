@@ -120,6 +120,8 @@ FINE = Agreement(
     probability_error=0.0,
     dice=1.0,
     pooled_dice=1.0,
+    task_c_index=0.9,
+    task_c_index_torch=0.9,
     severity_error=0.0,
     severity_error_mean=0.0,
     map_error=0.0,
@@ -138,6 +140,7 @@ FINE = Agreement(
         ("probability_error", 1e-3, 1.1e-3),
         ("dice", 0.995, 0.994),
         ("pooled_dice", 0.999, 0.998),
+        ("task_c_index", 0.8991, 0.8989),
         ("severity_error", 1e-3, 1.1e-3),
         ("map_error", 1e-3, 1.1e-3),
         ("embedding_error", 1e-4, 1.1e-4),
@@ -150,6 +153,40 @@ def test_each_figure_fails_just_beyond_its_default_limit(figure: str, worst_allo
     assert len(dataclasses.replace(FINE, **{figure: too_bad}).problems(limits)) == 1
     assert len(dataclasses.replace(FINE, **{figure: float("nan")}).problems(limits)) == 1
     assert dataclasses.replace(FINE, **{figure: None}).problems(limits) == ()
+
+
+def test_the_task_is_measured_against_the_true_grades_and_not_against_torch() -> None:
+    # grades 0, 0, 1, 1: torch orders all four pairs rightly, the candidate has (0.3, 0.2) wrong
+    figures = agreement(answers([0.1, 0.2, 0.3, 0.4]), answers([0.1, 0.3, 0.2, 0.4]), [0, 0, 1, 1])
+    assert (figures.task_c_index_torch, figures.task_c_index) == (1.0, 0.75)
+    assert figures.task_loss == 0.25
+    assert "loss of C-index against the true grades 0.25 is above 0.001" in figures.problems(ParityThresholds())
+
+
+def test_ties_of_the_severity_count_half_a_pair_and_ties_of_the_grade_none() -> None:
+    figures = agreement(answers([0.1, 0.2, 0.3]), answers([0.2, 0.2, 0.3]), [0, 1, 1])
+    assert (figures.task_c_index_torch, figures.task_c_index) == (1.0, 0.75)
+
+
+def test_unlabeled_images_are_left_out_of_the_task() -> None:
+    # without the second and the last image: grades 0, 1, 2 at .1, .3, .2 against .1, .2, .3
+    torch, found = [0.1, 0.9, 0.3, 0.2, 0.0], [0.1, 0.0, 0.2, 0.3, 0.9]
+    figures = agreement(answers(torch), answers(found), [0, None, 1, 2, None])
+    assert (figures.task_c_index_torch, figures.task_c_index) == (2 / 3, 1.0)
+    assert figures.task_loss == pytest.approx(-1 / 3)
+    assert not any("true grades" in problem for problem in figures.problems(ParityThresholds()))
+
+
+@pytest.mark.parametrize("levels", [None, [None, None], [1, 1]])
+def test_without_two_grades_there_is_no_task_figure_and_no_complaint(levels: list[int | None] | None) -> None:
+    figures = agreement(answers([0.1, 0.2]), answers([0.1, 0.2]), levels)
+    assert (figures.task_c_index, figures.task_c_index_torch, figures.task_loss) == (None, None, None)
+    assert figures.problems(ParityThresholds()) == ()
+
+
+def test_the_loss_is_of_the_candidate_against_torch_on_the_same_images() -> None:
+    worse_torch = dataclasses.replace(FINE, task_c_index=0.8, task_c_index_torch=0.8)
+    assert worse_torch.problems(ParityThresholds()) == ()
 
 
 def test_one_rank_is_always_allowed_and_no_more_among_few_images() -> None:

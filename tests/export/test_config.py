@@ -1,25 +1,63 @@
-"""The gate's thresholds as YAML."""
+"""The gate's limits as YAML."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from semise_export.config import ParityThresholds, parse_thresholds, read_thresholds
+from semise_export.config import LIMITS, ParityThresholds, parse_thresholds, read_limits
 from semise_sdk.errors import ConfigError
+from semise_sdk.spec import PRECISIONS
 
 
-def test_a_file_overrides_the_defaults_it_names(tmp_path: Path) -> None:
-    path = tmp_path / "thresholds.yaml"
-    path.write_text("class_flips: 0.02\ndice: 0.9\n")
-    thresholds = read_thresholds(path)
-    assert (thresholds.class_flips, thresholds.dice) == (0.02, 0.9)
-    assert thresholds.kendall_tau == ParityThresholds().kendall_tau
+def written(folder: Path, text: str) -> Path:
+    path = folder / "thresholds.yaml"
+    path.write_text(text)
+    return path
 
 
-def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
-    path = tmp_path / "thresholds.yaml"
-    path.write_text("")
-    assert read_thresholds(path) == ParityThresholds()
+def test_every_precision_has_limits_and_fp32_the_defaults() -> None:
+    assert tuple(LIMITS) == PRECISIONS
+    assert LIMITS["fp32"] == ParityThresholds()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_precision_may_cost_what_the_issue_calls_too_much(precision: str) -> None:
+    limits = LIMITS[precision]
+    assert limits.class_flips <= 0.02
+    assert limits.task_c_index <= 0.005
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("fp16", 0.99), ("bf16", 0.98), ("int8", 0.995)])
+def test_masks_of_int8_are_held_to_the_issues_dice(precision: str, least: float) -> None:
+    assert LIMITS[precision].pooled_dice >= least
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_no_reduced_precision_is_held_narrower_than_fp32(precision: str) -> None:
+    least = {"kendall_tau", "c_index", "dice", "pooled_dice"}
+    for name, value in LIMITS[precision].to_json().items():
+        of_fp32 = LIMITS["fp32"].to_json()[name]
+        assert value <= of_fp32 if name in least else value >= of_fp32, name
+
+
+def test_a_flat_key_counts_for_every_precision_and_the_others_keep_their_defaults(tmp_path: Path) -> None:
+    limits = read_limits(written(tmp_path, "class_flips: 0.02\ndice: 0.9\n"))
+    assert limits == {
+        precision: dataclasses.replace(defaults, class_flips=0.02, dice=0.9) for precision, defaults in LIMITS.items()
+    }
+
+
+def test_a_nested_key_counts_for_its_precision_and_goes_before_a_flat_one(tmp_path: Path) -> None:
+    limits = read_limits(written(tmp_path, "int8:\n  class_flips: 0.01\n  kendall_tau: 0.95\nclass_flips: 0.002\n"))
+    assert limits["int8"] == dataclasses.replace(LIMITS["int8"], class_flips=0.01, kendall_tau=0.95)
+    for precision in ("fp32", "fp16", "bf16"):
+        assert limits[precision] == dataclasses.replace(LIMITS[precision], class_flips=0.002)
+
+
+@pytest.mark.parametrize("text", ["", "int8:\n", "{}"])
+def test_an_empty_file_or_precision_means_the_defaults(tmp_path: Path, text: str) -> None:
+    assert read_limits(written(tmp_path, text)) == LIMITS
 
 
 def test_what_is_recorded_reads_back() -> None:
@@ -31,7 +69,13 @@ def test_what_is_recorded_reads_back() -> None:
     ("text", "said"),
     [
         ("flips: 0.1", "named kendall_tau"),
-        ("- 1", "named kendall_tau"),
+        ("int4: {class_flips: 0.1}", "named kendall_tau"),
+        ("int8: {flips: 0.1}", "named kendall_tau"),
+        ("int8: 0.1", "named kendall_tau"),
+        ("int8: [1]", "named kendall_tau"),
+        ("int8: {dice: high}", "expected a number"),
+        ("int8: {dice: 3}", "of 0 to 2"),
+        ("- 1", "expected parity thresholds by name"),
         ("dice: high", "expected a number"),
         ("dice: true", "expected a number"),
         ("dice: 3", "of 0 to 2"),
@@ -40,12 +84,11 @@ def test_what_is_recorded_reads_back() -> None:
     ],
 )
 def test_wrong_thresholds_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "thresholds.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        read_thresholds(path)
+    with pytest.raises(ConfigError, match=said) as error:
+        read_limits(written(tmp_path, text))
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="could not read thresholds"):
-        read_thresholds(tmp_path / "none.yaml")
+        read_limits(tmp_path / "none.yaml")

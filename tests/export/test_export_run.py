@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from semise_export import assemble
 from semise_export.answers import Answers
 from semise_export.assemble import export_run
-from semise_export.config import ParityThresholds
+from semise_export.config import LIMITS, ParityThresholds
 from semise_export.golden import PICTURES
 from semise_export.onnx import graph_entry
 from semise_export.parity import ParityRow, check_backend, gate_backends, torch_answers
@@ -272,7 +272,7 @@ def test_provenance_says_where_the_model_comes_from(bundle: Path, run: Path) -> 
     assert training["data_manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
     assert training["images"]["val"] == {"healthy": 4, "mild": 4, "severe": 4}
     assert (export["opset"], export["exporter"]) == (18, "torch.onnx.export(dynamo=True)")
-    assert export["parity_thresholds"] == ParityThresholds().to_json()
+    assert export["parity_thresholds"] == {"fp32": ParityThresholds().to_json()}
     assert provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
 
 
@@ -426,7 +426,7 @@ def test_a_threshold_that_nothing_meets_fails_the_export(
         export_run(
             run,
             out=tmp_path / "b",
-            thresholds=ParityThresholds(kendall_tau=1.5),
+            limits={**LIMITS, "fp32": ParityThresholds(kendall_tau=1.5)},
             backends=["onnxruntime"],
             max_images=4,
         )

@@ -1,0 +1,229 @@
+"""The graphs of a bundle in the precisions beside fp32, each made from the fp32 graphs that stand in its folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from semise_export.config import ParityThresholds
+from semise_export.half import half_graph
+from semise_export.margin import FULL, Margin, run_graph
+from semise_export.onnx import check_graph, graph_entry, save_graph, write_graph
+from semise_export.quantize import Ranges, encoder_of, layer_names, nodes_of, quantized, unquantized_layers
+from semise_export.run import TrainedRun, spread
+from semise_sdk.bundle import REFERENCES
+from semise_sdk.errors import DataError, ParityError
+from semise_sdk.manifest import GraphEntry
+from semise_sdk.preprocess import to_canvas
+from semise_sdk.readers import read_image
+from semise_sdk.references import ReferenceBank
+from semise_sdk.reporting import Reporter
+from semise_sdk.spec import InputSpec, Precision
+
+CALIBRATION_IMAGES = 128
+VALIDATION_IMAGES = 128
+RANGES: tuple[Ranges, ...] = get_args(Ranges)
+
+# What int8 may use up of a limit on the validation images: the rest is for the images that it has not seen.
+_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The graphs of one precision.
+
+    Args:
+        precision: Their precision.
+        graphs: What the manifest says of them, by the manifest's keys.
+        notes: How they came about, for the manifest: calibration, layers that stay in fp32.
+    """
+
+    precision: Precision
+    graphs: Mapping[str, GraphEntry]
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+def write_variant(
+    precision: Precision,
+    folder: Path,
+    graphs: Mapping[str, GraphEntry],
+    *,
+    run: TrainedRun,
+    limits: ParityThresholds,
+    reporter: Reporter,
+) -> Variant:
+    """Writes the graphs of one precision beside the fp32 graphs of ``folder`` and returns what they are.
+
+    Args:
+        precision: ``fp16``, ``bf16`` or ``int8``.
+        folder: The bundle's folder.
+        graphs: The fp32 graphs in it.
+        run: The run that they come from: int8 is calibrated on its training images and steered by its validation part.
+        limits: The gate's limits for the precision.
+        reporter: Receives what happens.
+
+    Raises:
+        DataError: the run's training or validation images are missing.
+        ConfigError: the quantiser is not installed.
+        ParityError: a written graph is not what every backend relies on.
+        OutputError: a file could not be written.
+    """
+    if precision == "bf16":  # a way to compute that a CPU runtime is asked for; the graphs are the fp32 ones
+        entries = {f"{name}_bf16": replace(entry, precision=precision) for name, entry in graphs.items()}
+        return Variant(precision=precision, graphs=entries)
+    if precision == "fp16":
+        contents = {name: half_graph((folder / e.file).read_bytes(), f"{name}_fp16") for name, e in graphs.items()}
+        return Variant(precision=precision, graphs=_written(folder, precision, contents))
+    models, notes = _int8(folder, graphs, run=run, limits=limits, reporter=reporter)
+    contents = {name: save_graph(model, f"{name}_int8") for name, model in models.items()}
+    return Variant(precision=precision, graphs=_written(folder, precision, contents), notes=notes)
+
+
+def _written(folder: Path, precision: Precision, contents: Mapping[str, bytes]) -> dict[str, GraphEntry]:
+    entries = {}
+    for name, content in contents.items():
+        path = folder / f"{name}_{precision}.onnx"
+        write_graph(content, path)
+        check_graph(path)
+        entries[path.stem] = graph_entry(path, precision=precision)
+    return entries
+
+
+def _int8(
+    folder: Path,
+    graphs: Mapping[str, GraphEntry],
+    *,
+    run: TrainedRun,
+    limits: ParityThresholds,
+    reporter: Reporter,
+) -> tuple[dict[str, onnx.ModelProto], dict[str, object]]:
+    """Returns the int8 graphs; encoder and U-Net share one quantised encoder, because one is cut out of the other."""
+    largest = "unet" if "unet" in graphs else "encoder"
+    graph = onnx.load(folder / f"{largest}.onnx")
+    calibration = canvases(spread(run.images("train"), CALIBRATION_IMAGES), run.model.spec)
+    margin = _margin(folder, graph, run, limits=limits)
+    reporter.say(f"quantising {largest} on {len(calibration)} training images")
+    whole, used = _quantized_graph(graph, calibration, margin, reporter=reporter)
+    models = {largest: whole}
+    if largest == "unet":
+        models["encoder"] = encoder_of(whole)
+    if "classifier" in graphs:
+        embeddings = run_graph((folder / "encoder.onnx").read_bytes(), calibration)["embedding"]
+        models["classifier"] = quantized(
+            onnx.load(folder / "classifier.onnx"), [{"embedding": row[None]} for row in embeddings]
+        )
+    kept = unquantized_layers(whole)
+    reporter.say(f"int8: {len(kept)} layers stay in fp32: {', '.join(kept) or 'none'}")
+    notes = {
+        "quantiser": "nncf, symmetric, per output channel",
+        "calibration_images": len(calibration),
+        "validation_images": len(margin.pixels),
+        "limit_used_on_validation": round(used, 3),
+        "layers_in_fp32": list(kept),
+    }
+    return models, notes
+
+
+def _quantized_graph(
+    graph: onnx.ModelProto, calibration: NDArray[np.uint8], margin: Margin, *, reporter: Reporter
+) -> tuple[onnx.ModelProto, float]:
+    """Returns the graph in as much int8 as the validation images bear, and how much of the limit it uses up.
+
+    Raises:
+        ParityError: they bear none.
+    """
+    samples = [{"pixels": row[None]} for row in calibration]
+    order = restoring_order(graph)
+
+    def attempt(count: int, ranges: Ranges) -> tuple[onnx.ModelProto, float]:
+        candidate = quantized(graph, samples, kept=nodes_of(graph, order[:count]), ranges=ranges)
+        used = FULL - margin(candidate, range(len(margin.pixels)))[0]
+        reporter.say(
+            f"int8 with {count} of {len(order)} layers in fp32, {ranges} ranges: {used:.2f} of the tightest limit"
+        )
+        return candidate, used
+
+    first = {ranges: attempt(1, ranges) for ranges in RANGES}
+    ranges = min(first, key=lambda name: first[name][1])
+    return _fewest(lambda count: attempt(count, ranges), first[ranges], len(order))
+
+
+def _fewest(
+    attempt: Callable[[int], tuple[onnx.ModelProto, float]], first: tuple[onnx.ModelProto, float], most: int
+) -> tuple[onnx.ModelProto, float]:
+    """Returns the attempt with the fewest layers in fp32 that bisection finds within the limit; 1 is ``first``."""
+    if first[1] <= _SHARE:
+        return first
+    found, too_few, enough = None, 1, most
+    while enough - too_few > 1:
+        count = (too_few + enough) // 2
+        candidate = attempt(count)
+        if candidate[1] <= _SHARE:
+            found, enough = candidate, count
+        else:
+            too_few = count
+    if found is None:
+        raise ParityError(
+            f"expected int8 within the gate's limits on the validation images, found none with fewer than {most} "
+            "layers in fp32: use fp16 or bf16, or train an encoder that bears it"
+        )
+    return found
+
+
+def restoring_order(graph: onnx.ModelProto) -> tuple[str, ...]:
+    """Returns the layers with weights in the order in which they go back to fp32.
+
+    First what sees raw pixels; then the decoder, last layer first: its rounding shows in the mask unsoftened; then the
+    encoder from shallow to deep: rounding passes through every layer after it.
+    """
+    names = [name for name in layer_names(graph) if name != first_layer(graph)]
+    decoder = [name for name in names if ".unet." in name]
+    return (first_layer(graph), *reversed(decoder), *(name for name in names if name not in decoder))
+
+
+def first_layer(graph: onnx.ModelProto) -> str:
+    """Returns the first layer with weights, called by its weight: what no quantiser should touch without need.
+
+    It sees raw pixels, and a filter of opposite colours multiplies their rounding: the stem of tf_efficientnet_lite0
+    has weights of 223 beside a median of 4, and in int8 it alone brought two thirds of the whole error.
+    """
+    weights = {tensor.name for tensor in graph.graph.initializer}
+    first = next(node for node in graph.graph.node if node.op_type == "Conv" and node.input[1] in weights)
+    return str(first.input[1]).removesuffix(".weight")
+
+
+def canvases(images: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
+    """Returns images on their canvas, ``uint8 [N, H, W, 3]``.
+
+    Raises:
+        DataError: there are none, or one is missing or unreadable.
+    """
+    if not images:
+        raise DataError("expected training and validation images to quantise with, found none: train with both")
+    missing = [image for image in images if not image.is_file()]
+    if missing:
+        raise DataError(
+            f"expected the run's images to quantise with, found {missing[0]} missing: make the data available"
+        )
+    return np.stack([to_canvas(read_image(image), spec).pixels for image in images])
+
+
+def _margin(folder: Path, graph: onnx.ModelProto, run: TrainedRun, *, limits: ParityThresholds) -> Margin:
+    images = spread(run.images("val"), VALIDATION_IMAGES)
+    pixels = canvases(images, run.model.spec)
+    levels = run.levels(images)
+    classifier = folder / "classifier.onnx"
+    threshold = run.model.mask_threshold
+    return Margin(
+        pixels=pixels,
+        wanted=run_graph(graph.SerializeToString(), pixels),
+        bank=ReferenceBank.from_file(folder / REFERENCES, mode=run.model.reference_mode),
+        classifier=classifier.read_bytes() if classifier.is_file() else None,
+        levels=None if None in levels else np.array(levels, np.intp),
+        limits=limits,
+        mask_level=float(np.log(threshold / (1 - threshold))),
+    )

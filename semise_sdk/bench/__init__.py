@@ -1,0 +1,7 @@
+"""The benchmark of a bundle: every backend, device, precision and batch on this machine, speed beside answers."""
+
+from semise_sdk.bench.compare import Truth
+from semise_sdk.bench.rows import Case, Latency, Row, Speed
+from semise_sdk.bench.run import BATCHES, BenchReport, Request, run_bench
+
+__all__ = ["BATCHES", "BenchReport", "Case", "Latency", "Request", "Row", "Speed", "Truth", "run_bench"]
