@@ -117,7 +117,7 @@ class Predictor:
             raise BackendError(
                 f"expected backend pytorch for run folder {path}, found {backend}: semise export it first"
             )
-        check_backend("pytorch" if is_plain_run else backend, device)
+        check_backend("pytorch" if is_plain_run else backend, device, "fp32" if is_plain_run else precision)
         source = open_run(path) if is_plain_run else Bundle.open(path)
         if isinstance(source, Bundle):
             source.graph("encoder", precision)

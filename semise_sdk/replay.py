@@ -158,6 +158,9 @@ def replay_all(bundle: str | os.PathLike[str]) -> tuple[tuple[ReplayReport, ...]
         if not chosen:
             raise BackendError(f"expected a backend to replay on, found none: {'; '.join(skipped.values())}")
         computed = {entry.name: entry.precisions for entry in BACKENDS}
+        for precision in opened.precisions:
+            if not any(precision in computed[name] for name in chosen):
+                skipped[precision] = "no backend that is installed here computes in it"
         return tuple(
             replay(opened.folder, backend=name, precision=precision)
             for precision in opened.precisions

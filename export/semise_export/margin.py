@@ -58,7 +58,10 @@ class Margin:
         """Returns, for each figure, how much of its limit is used up; 1 is the limit."""
         before, after = self.bank.severity(wanted["severity_vector"]), self.bank.severity(found["severity_vector"])
         order = np.unique(before, return_inverse=True)[1]
-        shares = {"C-index of the ranking": _share(1 - (c_index(order, after) or 0.0), 1 - self.limits.c_index)}
+        agreement = c_index(order, after)  # None where the fp32 graph gives all of them one severity
+        shares = {
+            "C-index of the ranking": 0.0 if agreement is None else _share(1 - agreement, 1 - self.limits.c_index)
+        }
         if self.classifier is not None:
             flips = float((self._grades(wanted) != self._grades(found)).mean())
             shares["class flips"] = _share(flips, self.limits.class_flips)

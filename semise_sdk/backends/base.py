@@ -95,11 +95,11 @@ class Device:
         return cls(kind, int(index or 0))
 
 
-def check_precision(graph: Graph, backend: str, known: tuple[Precision, ...]) -> None:
+def check_precision(precision: Precision, backend: str, known: tuple[Precision, ...]) -> None:
     """Refuses a precision that a backend does not compute in; raises BackendError."""
-    if graph.precision not in known:
+    if precision not in known:
         raise BackendError(
-            f"expected precision {', '.join(known)} for backend {backend}, found {graph.precision}: choose another "
+            f"expected precision {', '.join(known)} for backend {backend}, found {precision}: choose another "
             "--backend or --precision"
         )
 

@@ -54,7 +54,7 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OnnxRun
         BackendError: the device was asked for and cannot be used, or the graph is refused.
     """
     check_device(device)
-    check_precision(graph, NAME, ("fp32", "fp16", "int8"))
+    check_precision(graph.precision, NAME, ("fp32", "fp16", "int8"))
     content = graph.onnx(NAME)
     cores = threads or usable_cores()
     if device.kind == "auto":

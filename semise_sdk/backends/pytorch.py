@@ -68,7 +68,7 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "PyTorch
 
     if graph.weights is None or graph.network is None:
         raise BackendError("expected weights for backend pytorch, found none: use --backend onnxruntime")
-    check_precision(graph, NAME, ("fp32",))
+    check_precision(graph.precision, NAME, ("fp32",))
     check_device(device)
     target = _target(device)
     if threads is not None:

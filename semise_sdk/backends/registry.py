@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib import metadata, util
 from typing import Protocol
 
-from semise_sdk.backends.base import Backend, Device, Graph
+from semise_sdk.backends.base import Backend, Device, Graph, check_precision
 from semise_sdk.errors import BackendError
 from semise_sdk.machine import has_nvidia_gpu
 from semise_sdk.spec import PRECISIONS, Precision
@@ -141,15 +141,17 @@ def conflicts() -> tuple[str, ...]:
     )
 
 
-def check_backend(backend: str, device: str) -> None:
-    """Refuses a backend or a device that cannot be used here, before any graph is opened.
+def check_backend(backend: str, device: str, precision: Precision = "fp32") -> None:
+    """Refuses a backend, device or precision that cannot be used here, before any graph is opened.
 
     Raises:
         BackendError: with the reason and what to do.
     """
     wanted = Device.parse(device)
     if backend != "auto":
-        _module(_entry(backend)).check_device(wanted)
+        entry = _entry(backend)
+        check_precision(precision, backend, entry.precisions)
+        _module(entry).check_device(wanted)
         return
     reasons = []
     for entry in BACKENDS:

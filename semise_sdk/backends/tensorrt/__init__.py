@@ -56,7 +56,7 @@ def open_graph(
     Raises:
         BackendError: no GPU, no TensorRT, or the graph or its precision is refused.
     """
-    check_precision(graph, NAME, PRECISIONS)
+    check_precision(graph.precision, NAME, PRECISIONS)
     check_device(device)
     gpu = find_gpu(device.index)
     library = load_library()
