@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from semise_export.half import half_graph
 from semise_export.margin import run_graph
 from semise_export.onnx import export_graphs, graph_entry, save_graph
-from semise_export.quantize import encoder_of, nodes_of, quantized
+from semise_export.quantize import nodes_of, quantized
 from semise_export.variants import first_layer
 from semise_sdk.bundle import write_manifest
 from semise_sdk.manifest import GraphEntry
@@ -25,7 +25,7 @@ from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig, Precision
 
 ENCODERS = ("resnet50", "tf_efficientnet_lite0")
-NAMES = ("encoder", "classifier", "unet")
+NAMES = ("encoder", "classifier")
 CALIBRATION = 32
 
 
@@ -89,9 +89,9 @@ def in_precision(
 def quantised(bundle: Path, spec: InputSpec, images: Sequence[Path]) -> dict[str, bytes]:
     """Returns the int8 graphs."""
     samples = [{"pixels": to_canvas(read_image(path), spec).pixels[None]} for path in images[:CALIBRATION]]
-    unet = onnx.load(bundle / "unet.onnx")
-    whole = quantized(unet, samples, kept=nodes_of(unet, [first_layer(unet)]))
+    fp32 = onnx.load(bundle / "encoder.onnx")
+    encoder = quantized(fp32, samples, kept=nodes_of(fp32, [first_layer(fp32)]))
     features = [run_graph((bundle / "encoder.onnx").read_bytes(), sample["pixels"])["embedding"] for sample in samples]
     classifier = quantized(onnx.load(bundle / "classifier.onnx"), [{"embedding": row} for row in features])
-    models = {"encoder": encoder_of(whole), "classifier": classifier, "unet": whole}
+    models = {"encoder": encoder, "classifier": classifier}
     return {name: save_graph(model, f"{name}_int8") for name, model in models.items()}
