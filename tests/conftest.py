@@ -36,6 +36,34 @@ def phantoms(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_network():
+    """Returns a network of random weights with three grades and a U-Net, in eval mode."""
+    import torch
+
+    from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
+    from semise_sdk.models.network import SemiSeNetwork
+    from semise_sdk.spec import NetworkConfig
+
+    def build(encoder: str = "test_resnet", *, classifier_hidden: tuple[int, int] = (16, 8)):
+        torch.manual_seed(0)
+        body = create_body(encoder)
+        mean, std = input_scaling(body)
+        config = NetworkConfig(
+            encoder=encoder,
+            feature_dim=feature_dim(body),
+            vector_dim=32,
+            mean=mean,
+            std=std,
+            classes=3,
+            classifier_hidden=classifier_hidden,
+            decoder_channels=(16, 16, 8, 8, 8),
+        )
+        return SemiSeNetwork(config, body).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def tiny_config():
     """Returns the configuration of a run of a few seconds, with overrides."""
     from semise_training.config import build_config, merge

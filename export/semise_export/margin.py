@@ -1,6 +1,6 @@
 """How much of the gate's limits a candidate graph uses up on validation images: what int8 is steered by."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,6 @@ from semise_sdk.metrics import c_index, mask_counts, pooled_dice
 from semise_sdk.references import ReferenceBank
 
 Outputs = Mapping[str, NDArray[np.float32]]
-
-FULL = 10.0
-"""What the fp32 graph itself scores: NNCF divides by it, so it is not 0."""
 
 _BATCH = 4
 
@@ -41,21 +38,13 @@ class Margin:
     limits: ParityThresholds
     mask_level: float = 0.0
 
-    def __call__(self, graph: onnx.ModelProto, indices: Iterable[object]) -> tuple[float, list[float]]:
-        """Returns FULL minus the share of the tightest limit that a graph uses up, and minus each image's own distance.
+    def used(self, graph: onnx.ModelProto) -> float:
+        """Returns how much of its limit the tightest figure of a candidate graph uses up; 1 is the limit."""
+        return max(self.shares(run_graph(graph.SerializeToString(), self.pixels)).values())
 
-        Args:
-            graph: The candidate, with the outputs of the fp32 graph.
-            indices: Which images.
-        """
-        chosen = np.array([int(str(index)) for index in indices])
-        found = run_graph(graph.SerializeToString(), self.pixels[chosen])
-        wanted = {name: values[chosen] for name, values in self.wanted.items()}
-        shares = self.shares(wanted, found, chosen)
-        return FULL - max(shares.values()), [FULL - value for value in self._distances(wanted, found)]
-
-    def shares(self, wanted: Outputs, found: Outputs, chosen: NDArray[np.intp]) -> dict[str, float]:
-        """Returns, for each figure, how much of its limit is used up; 1 is the limit."""
+    def shares(self, found: Outputs) -> dict[str, float]:
+        """Returns, for each figure of a candidate's outputs, how much of its limit is used up."""
+        wanted = self.wanted
         before, after = self.bank.severity(wanted["severity_vector"]), self.bank.severity(found["severity_vector"])
         order = np.unique(before, return_inverse=True)[1]
         agreement = c_index(order, after)  # None where the fp32 graph gives all of them one severity
@@ -66,10 +55,10 @@ class Margin:
             flips = float((self._grades(wanted) != self._grades(found)).mean())
             shares["class flips"] = _share(flips, self.limits.class_flips)
         if "mask_logits" in wanted:
-            dice = pooled_dice(self._counts(wanted, found))
+            dice = pooled_dice(self._counts(found))
             shares["pooled Dice"] = _share(1 - (1.0 if dice is None else dice), 1 - self.limits.pooled_dice)
         if self.levels is not None:
-            loss = (c_index(self.levels[chosen], before) or 0.0) - (c_index(self.levels[chosen], after) or 0.0)
+            loss = (c_index(self.levels, before) or 0.0) - (c_index(self.levels, after) or 0.0)
             shares["C-index against the grades"] = _share(loss, self.limits.task_c_index)
         return shares
 
@@ -78,17 +67,10 @@ class Margin:
         grades: NDArray[np.intp] = logits.argmax(axis=1)
         return grades
 
-    def _counts(self, wanted: Outputs, found: Outputs) -> NDArray[np.int64]:
-        pairs = zip(wanted["mask_logits"], found["mask_logits"], strict=True)
+    def _counts(self, found: Outputs) -> NDArray[np.int64]:
+        pairs = zip(self.wanted["mask_logits"], found["mask_logits"], strict=True)
         counts = [mask_counts(other > self.mask_level, one > self.mask_level) for one, other in pairs]
         return np.array(counts, np.int64).reshape(-1, 3)
-
-    def _distances(self, wanted: Outputs, found: Outputs) -> NDArray[np.float64]:
-        distance = 1 - _cosine(wanted["severity_vector"], found["severity_vector"])
-        if "mask_logits" in wanted:
-            changed = (wanted["mask_logits"] > self.mask_level) != (found["mask_logits"] > self.mask_level)
-            distance = distance + changed.mean(axis=(1, 2))
-        return distance
 
 
 def run_graph(content: bytes, values: NDArray[np.generic], *, name: str = "pixels") -> dict[str, NDArray[np.float32]]:
@@ -105,10 +87,3 @@ def run_graph(content: bytes, values: NDArray[np.generic], *, name: str = "pixel
 
 def _share(value: float, limit: float) -> float:
     return value / max(limit, 1e-9)
-
-
-def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    first, second = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    products: NDArray[np.float64] = (first * second).sum(axis=1) / np.maximum(lengths, 1e-12)
-    return products

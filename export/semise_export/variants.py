@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from semise_export.config import ParityThresholds
 from semise_export.half import half_graph
-from semise_export.margin import FULL, Margin, run_graph
+from semise_export.margin import Margin, run_graph
 from semise_export.onnx import check_graph, graph_entry, save_graph, write_graph
 from semise_export.quantize import Ranges, encoder_of, layer_names, nodes_of, quantized, unquantized_layers
 from semise_export.run import TrainedRun, spread
@@ -105,7 +105,7 @@ def _int8(
     largest = "unet" if "unet" in graphs else "encoder"
     graph = onnx.load(folder / f"{largest}.onnx")
     calibration = canvases(spread(run.images("train"), CALIBRATION_IMAGES), run.model.spec)
-    margin = _margin(folder, graph, run, limits=limits)
+    margin = validation_margin(folder, graph, run, limits=limits)
     reporter.say(f"quantising {largest} on {len(calibration)} training images")
     whole, used = _quantized_graph(graph, calibration, margin, reporter=reporter)
     models = {largest: whole}
@@ -141,7 +141,7 @@ def _quantized_graph(
 
     def attempt(count: int, ranges: Ranges) -> tuple[onnx.ModelProto, float]:
         candidate = quantized(graph, samples, kept=nodes_of(graph, order[:count]), ranges=ranges)
-        used = FULL - margin(candidate, range(len(margin.pixels)))[0]
+        used = margin.used(candidate)
         reporter.say(
             f"int8 with {count} of {len(order)} layers in fp32, {ranges} ranges: {used:.2f} of the tightest limit"
         )
@@ -212,7 +212,8 @@ def canvases(images: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
     return np.stack([to_canvas(read_image(image), spec).pixels for image in images])
 
 
-def _margin(folder: Path, graph: onnx.ModelProto, run: TrainedRun, *, limits: ParityThresholds) -> Margin:
+def validation_margin(folder: Path, graph: onnx.ModelProto, run: TrainedRun, *, limits: ParityThresholds) -> Margin:
+    """Returns what measures candidates against an fp32 graph of ``folder`` on the run's validation images."""
     images = spread(run.images("val"), VALIDATION_IMAGES)
     pixels = canvases(images, run.model.spec)
     levels = run.levels(images)

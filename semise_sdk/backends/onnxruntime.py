@@ -13,7 +13,6 @@ from semise_sdk.backends.base import (
     Graph,
     check_inputs,
     check_outputs,
-    check_precision,
     check_rows,
     first_line,
 )
@@ -54,7 +53,6 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "OnnxRun
         BackendError: the device was asked for and cannot be used, or the graph is refused.
     """
     check_device(device)
-    check_precision(graph.precision, NAME, ("fp32", "fp16", "int8"))
     content = graph.onnx(NAME)
     cores = threads or usable_cores()
     if device.kind == "auto":

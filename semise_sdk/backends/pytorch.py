@@ -15,7 +15,6 @@ from semise_sdk.backends.base import (
     Graph,
     check_inputs,
     check_outputs,
-    check_precision,
     first_line,
 )
 from semise_sdk.errors import BackendError
@@ -68,7 +67,6 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "PyTorch
 
     if graph.weights is None or graph.network is None:
         raise BackendError("expected weights for backend pytorch, found none: use --backend onnxruntime")
-    check_precision(graph.precision, NAME, ("fp32",))
     check_device(device)
     target = _target(device)
     if threads is not None:

@@ -182,7 +182,9 @@ def open_graph(graph: Graph, *, backend: str = "auto", device: str = "auto", thr
     wanted = Device.parse(device)
     if backend == "auto":
         return _open_first(graph, device=wanted, threads=threads)
-    opened = _module(_entry(backend)).open_graph(graph, device=wanted, threads=threads)
+    entry = _entry(backend)
+    check_precision(graph.precision, backend, entry.precisions)
+    opened = _module(entry).open_graph(graph, device=wanted, threads=threads)
     _logger.info("graph %s runs on %s:%s", graph.name, opened.name, opened.provider)
     return opened
 
@@ -215,7 +217,7 @@ def _warn_of_idle_gpu(opened: Backend, device: Device) -> None:
 def _candidates(graph: Graph, device: Device) -> Iterator[BackendEntry]:
     for entry in BACKENDS:
         has_source = graph.weights is not None if entry.name == "pytorch" else graph.content is not None
-        if has_source and device.kind in ("auto", *entry.devices):
+        if has_source and device.kind in ("auto", *entry.devices) and graph.precision in entry.precisions:
             yield entry
 
 

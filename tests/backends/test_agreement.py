@@ -17,43 +17,20 @@ from semise_sdk.backends.pytorch import PyTorchBackend
 from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BackendError, BundleError
 from semise_sdk.manifest import GraphEntry, TensorSpec
-from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
 from semise_sdk.models.network import (
     ClassifierGraph,
     EncoderGraph,
     EncoderOutputs,
-    SemiSeNetwork,
     UnetGraph,
     UnetOutputs,
 )
 from semise_sdk.predictor import Predictor
 from semise_sdk.references import ReferenceBank
-from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+from semise_sdk.spec import InputSpec, ModelInfo
 
 SIZE = 64
 BACKENDS = ("onnxruntime", "openvino", "pytorch")
 OUTPUTS = {"encoder": EncoderOutputs._fields, "classifier": ("logits",), "unet": UnetOutputs._fields}
-
-
-def tiny_network() -> SemiSeNetwork:
-    torch.manual_seed(0)
-    body = create_body("test_efficientnet")
-    mean, std = input_scaling(body)
-    config = NetworkConfig(
-        encoder="test_efficientnet",
-        feature_dim=feature_dim(body),
-        vector_dim=32,
-        mean=mean,
-        std=std,
-        classes=3,
-        classifier_hidden=(16, 8),
-        decoder_channels=(16, 16, 8, 8, 8),
-    )
-    network = SemiSeNetwork(config, body)
-    for parameter in network.parameters():  # what starts at zero would hide a mistake
-        if parameter.ndim > 1:
-            nn.init.kaiming_normal_(parameter)
-    return network.eval()
 
 
 def export(graph: nn.Module, example: torch.Tensor, input_name: str, outputs: tuple[str, ...], path: Path) -> None:
@@ -73,10 +50,13 @@ def export(graph: nn.Module, example: torch.Tensor, input_name: str, outputs: tu
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory) -> dict[str, Graph]:
+def graphs(tmp_path_factory, random_network) -> dict[str, Graph]:
     """The three graphs of one network, as ONNX and as weights."""
     folder = tmp_path_factory.mktemp("graphs")
-    network = tiny_network()
+    network = random_network("test_efficientnet")
+    for parameter in network.parameters():  # what starts at zero would hide a mistake
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / "w.safetensors")
     pixels = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
     embedding = torch.zeros(2, network.config.feature_dim)

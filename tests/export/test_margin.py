@@ -8,13 +8,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from semise_export.config import ParityThresholds
-from semise_export.margin import FULL, Margin, run_graph
+from semise_export.margin import Margin, run_graph
 from semise_sdk.references import ReferenceBank
 
 LIMITS = ParityThresholds(c_index=0.9, class_flips=0.5, pooled_dice=0.8, task_c_index=0.25)
 # mean colours whose cosine to pure red falls: severities 0, 1 - 4/5, 1 - 3/5 and 1
 COLOURS = [(200, 0, 0), (160, 120, 0), (120, 160, 0), (0, 200, 0)]
-EVERY = np.arange(4)
 
 
 def mean_colour_graph(scale: tuple[float, float, float] = (1, 1, 1)) -> onnx.ModelProto:
@@ -79,10 +78,10 @@ def test_the_numbers_on_paper(margin):
 
 
 def test_the_same_graph_uses_up_nothing(margin):
-    shares = margin.shares(margin.wanted, margin.wanted, EVERY)
+    shares = margin.shares(margin.wanted)
     assert set(shares) == {"C-index of the ranking", "class flips", "pooled Dice", "C-index against the grades"}
     assert set(shares.values()) == {0.0}
-    assert margin(mean_colour_graph(), range(4))[0] == FULL
+    assert margin.used(mean_colour_graph()) == 0
 
 
 def found(margin: Margin, **changed) -> dict[str, np.ndarray]:
@@ -92,7 +91,7 @@ def found(margin: Margin, **changed) -> dict[str, np.ndarray]:
 def test_one_flipped_class_of_four_is_half_of_a_limit_of_one_half(margin):
     embedding = margin.wanted["embedding"].copy()
     embedding[1] = (119, 120, 0)
-    shares = margin.shares(margin.wanted, found(margin, embedding=embedding), EVERY)
+    shares = margin.shares(found(margin, embedding=embedding))
     assert shares.pop("class flips") == 0.25 / 0.5
     assert set(shares.values()) == {0.0}
 
@@ -100,7 +99,7 @@ def test_one_flipped_class_of_four_is_half_of_a_limit_of_one_half(margin):
 def test_a_lost_pixel_of_the_mask_is_a_share_of_the_dice(margin):
     logits = margin.wanted["mask_logits"].copy()
     logits[2, 0, 0] = -1
-    shares = margin.shares(margin.wanted, found(margin, mask_logits=logits), EVERY)
+    shares = margin.shares(found(margin, mask_logits=logits))
     # 12 pixels against 11, all of which are among them: Dice 22/23
     assert shares.pop("pooled Dice") == pytest.approx((1 / 23) / 0.2)
     assert set(shares.values()) == {0.0}
@@ -108,14 +107,14 @@ def test_a_lost_pixel_of_the_mask_is_a_share_of_the_dice(margin):
 
 def test_a_swap_of_neighbours_of_one_grade_costs_the_ranking_and_not_the_task(margin):
     vectors = margin.wanted["severity_vector"][[1, 0, 2, 3]]
-    shares = margin.shares(margin.wanted, found(margin, severity_vector=vectors), EVERY)
+    shares = margin.shares(found(margin, severity_vector=vectors))
     assert shares["C-index of the ranking"] == pytest.approx((1 / 6) / 0.1)
     assert shares["C-index against the grades"] == 0
 
 
 def test_a_swap_across_the_grades_costs_both(margin):
     vectors = margin.wanted["severity_vector"][[0, 2, 1, 3]]
-    shares = margin.shares(margin.wanted, found(margin, severity_vector=vectors), EVERY)
+    shares = margin.shares(found(margin, severity_vector=vectors))
     assert shares["C-index of the ranking"] == pytest.approx((1 / 6) / 0.1)
     assert shares["C-index against the grades"] == pytest.approx((1 / 4) / 0.25)
 
@@ -123,20 +122,19 @@ def test_a_swap_across_the_grades_costs_both(margin):
 def test_a_graph_is_as_good_as_its_tightest_figure(margin):
     # half of the red: the mean colours are (100, 0), (80, 120), (60, 160), (0, 200), so the second grade flips;
     # the order of the severities and the masks stay
-    score = margin(mean_colour_graph((0.5, 1, 1)), range(4))[0]
-    assert score == pytest.approx(FULL - 0.25 / 0.5)
+    assert margin.used(mean_colour_graph((0.5, 1, 1))) == pytest.approx(0.25 / 0.5)
 
 
 def test_a_better_ranking_than_fp32s_is_no_cost(margin):
     turned = dataclasses.replace(margin, levels=np.array([1, 1, 0, 0]))
     vectors = margin.wanted["severity_vector"][[0, 2, 1, 3]]
-    assert turned.shares(turned.wanted, found(turned, severity_vector=vectors), EVERY)["C-index against the grades"] < 0
+    assert turned.shares(found(turned, severity_vector=vectors))["C-index against the grades"] < 0
 
 
 def test_what_the_model_lacks_has_no_share(margin):
     ranker = dataclasses.replace(margin, classifier=None, levels=None)
     only = {"severity_vector": margin.wanted["severity_vector"]}
-    assert ranker.shares(only, only, EVERY) == {"C-index of the ranking": 0.0}
+    assert dataclasses.replace(ranker, wanted=only).shares(only) == {"C-index of the ranking": 0.0}
 
 
 def test_the_mask_is_cut_at_the_models_own_threshold(margin):
@@ -144,7 +142,7 @@ def test_the_mask_is_cut_at_the_models_own_threshold(margin):
     at_70 = dataclasses.replace(margin, mask_level=70.0, classifier=None)
     half = run_graph(mean_colour_graph((0.5, 1, 1)).SerializeToString(), margin.pixels)
 
-    assert at_70.shares(margin.wanted, half, EVERY)["pooled Dice"] == pytest.approx((1 - 16 / 20) / 0.2)
+    assert at_70.shares(half)["pooled Dice"] == pytest.approx((1 - 16 / 20) / 0.2)
 
 
 def test_batches_are_put_together_again(margin, pixels):

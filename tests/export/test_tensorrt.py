@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save_file
 
 from semise_export import tensorrt
@@ -21,10 +20,8 @@ from semise_sdk.backends.tensorrt.cuda import Gpu
 from semise_sdk.backends.tensorrt.library import MODULES
 from semise_sdk.bundle import Bundle, write_manifest
 from semise_sdk.errors import BackendError, BundleError
-from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
-from semise_sdk.models.network import SemiSeNetwork
 from semise_sdk.references import ReferenceBank
-from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+from semise_sdk.spec import InputSpec, ModelInfo
 
 SPEC = InputSpec(height=64, width=64)
 NAMES = ("encoder", "classifier", "unet")
@@ -43,23 +40,10 @@ def without_gpu(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def bundle_folder(tmp_path_factory) -> Path:
+def bundle_folder(tmp_path_factory, random_network) -> Path:
     """A bundle of one tiny network in fp32 and fp16, its encoder also to be run in bf16."""
     folder = tmp_path_factory.mktemp("bundle")
-    torch.manual_seed(0)
-    body = create_body("test_resnet")
-    mean, std = input_scaling(body)
-    config = NetworkConfig(
-        encoder="test_resnet",
-        feature_dim=feature_dim(body),
-        vector_dim=32,
-        mean=mean,
-        std=std,
-        classes=3,
-        classifier_hidden=(16, 8),
-        decoder_channels=(16, 16, 8, 8, 8),
-    )
-    network = SemiSeNetwork(config, body).eval()
+    network = random_network()
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / "weights.safetensors")
     ReferenceBank(np.random.default_rng(1).normal(size=(4, 32)).astype(np.float32)).save(
         folder / "references.safetensors"
@@ -71,7 +55,7 @@ def bundle_folder(tmp_path_factory) -> Path:
         (folder / f"{name}_fp16.onnx").write_bytes(half)
         entries[f"{name}_fp16"] = graph_entry(folder / f"{name}_fp16.onnx", precision="fp16")
     bf16 = graph_entry(folder / "encoder.onnx", precision="bf16")
-    model = ModelInfo(name="tiny", spec=SPEC, labels=("none", "some", "much"), network=config)
+    model = ModelInfo(name="tiny", spec=SPEC, labels=("none", "some", "much"), network=network.config)
     write_manifest(folder, model=model, graphs=entries | {"encoder_bf16": bf16})
     return folder
 

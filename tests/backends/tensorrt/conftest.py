@@ -6,33 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from semise_sdk.backends import Graph
 from semise_sdk.backends.tensorrt.cache import EngineCache
-from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
-from semise_sdk.models.network import SemiSeNetwork
-from semise_sdk.spec import InputSpec, NetworkConfig
+from semise_sdk.spec import InputSpec
 
 SIZE = 64
 NAMES = ("encoder", "classifier", "unet")
-
-
-def tiny_network() -> SemiSeNetwork:
-    torch.manual_seed(0)
-    body = create_body("test_resnet")
-    mean, std = input_scaling(body)
-    config = NetworkConfig(
-        encoder="test_resnet",
-        feature_dim=feature_dim(body),
-        vector_dim=32,
-        mean=mean,
-        std=std,
-        classes=3,
-        classifier_hidden=(16, 8),
-        decoder_channels=(16, 16, 8, 8, 8),
-    )
-    return SemiSeNetwork(config, body).eval()
 
 
 class Calibration:
@@ -55,15 +35,6 @@ class Calibration:
         return next(self._batches)
 
 
-def to_half(source: Path, target: Path) -> None:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
-    model = convert_float_to_float16(onnx.load(source), keep_io_types=True, op_block_list=[])
-    OnnxModel(model).topological_sort()
-    onnx.save(model, target)
-
-
 def to_int8(source: Path, target: Path, *, excluded: tuple[str, ...] = ()) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -82,17 +53,18 @@ def to_int8(source: Path, target: Path, *, excluded: tuple[str, ...] = ()) -> No
 
 
 @pytest.fixture(scope="session")
-def graph_files(tmp_path_factory) -> dict[tuple[str, str], Path]:
+def graph_files(tmp_path_factory, random_network) -> dict[tuple[str, str], Path]:
     """Every graph's ONNX file by name and precision."""
+    from semise_export.half import half_graph
     from semise_export.onnx import export_graphs
 
     folder = tmp_path_factory.mktemp("graphs")
-    export_graphs(tiny_network(), InputSpec(height=SIZE, width=SIZE), folder)
+    export_graphs(random_network(), InputSpec(height=SIZE, width=SIZE), folder)
     files = {(name, "fp32"): folder / f"{name}.onnx" for name in NAMES}
     for name in NAMES:
         files[name, "fp16"] = folder / f"{name}_fp16.onnx"
         files[name, "int8"] = folder / f"{name}_int8.onnx"
-        to_half(files[name, "fp32"], files[name, "fp16"])
+        files[name, "fp16"].write_bytes(half_graph(files[name, "fp32"].read_bytes(), f"{name}_fp16"))
         to_int8(files[name, "fp32"], files[name, "int8"])
     return files
 
