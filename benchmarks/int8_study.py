@@ -22,7 +22,7 @@ from semise_export.config import LIMITS
 from semise_export.half import half_graph
 from semise_export.margin import run_graph
 from semise_export.onnx import export_graphs
-from semise_export.quantize import Ranges, layer_names, nodes_of, quantized
+from semise_export.quantize import WITHOUT_WEIGHTS, Ranges, layer_names, nodes_of, quantized
 from semise_export.run import TrainedRun, spread
 from semise_export.variants import CALIBRATION_IMAGES, canvases, first_layer, validation_margin
 from semise_sdk.bundle import REFERENCES
@@ -72,7 +72,8 @@ def cases(graph: onnx.ModelProto) -> list[tuple[Ranges, str, Sequence[str]]]:
         "first layer": [first],
         "first layer, depthwise": [first, *depthwise] if depthwise else None,
         "first layer, decoder": [first, *decoder],
-        "all but the decoder": [name for name in layers if name not in decoder],
+        "first layer, decoder, operations without weights": [first, *decoder, WITHOUT_WEIGHTS],
+        "all but the decoder": [*(name for name in layers if name not in decoder), WITHOUT_WEIGHTS],
     }
     some = [("histogram", name, kept) for name, kept in parts.items() if kept is not None]
     return [*((ranges, "first layer", [first]) for ranges in get_args(Ranges) if ranges != "histogram"), *some]

@@ -22,6 +22,8 @@ Ranges = Literal["whole", "mean", "histogram"]
 one whose 256 steps give the least error over the histogram of all values."""
 
 LAYERS = ("Conv", "Gemm", "MatMul")
+WITHOUT_WEIGHTS = "operations without weights"
+"""Stands among layers for all other nodes: residual additions in 8 bits move answers even between fp32 layers."""
 
 _TELEMETRY = "openvino_telemetry"
 _ENCODER_OUTPUTS = ("embedding", "severity_vector", "reference_vector", "severity_map_vectors")
@@ -89,7 +91,8 @@ def encoder_of(unet: onnx.ModelProto) -> onnx.ModelProto:
 def unquantized_layers(graph: onnx.ModelProto) -> tuple[str, ...]:
     """Returns the names of the layers with weights that an int8 graph computes in higher precision.
 
-    A layer is called by its weight, as the network calls it: ``network.encoder.body.conv_stem``.
+    A layer is called by its weight, as the network calls it: ``network.encoder.body.conv_stem``;
+    :data:`WITHOUT_WEIGHTS` is among them where no other operation takes 8-bit inputs.
     """
     from_8_bits = {name for node in graph.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     weights = {tensor.name for tensor in graph.graph.initializer}
@@ -98,7 +101,9 @@ def unquantized_layers(graph: onnx.ModelProto) -> tuple[str, ...]:
         for node in graph.graph.node
         if node.op_type in LAYERS and node.input[1] in weights and node.input[1] not in from_8_bits
     ]
-    return tuple(dict.fromkeys(found))
+    others = [node for node in graph.graph.node if node.op_type not in (*LAYERS, "QuantizeLinear", "DequantizeLinear")]
+    are_kept = from_8_bits and not any(from_8_bits & set(node.input) for node in others)
+    return (*dict.fromkeys(found), *([WITHOUT_WEIGHTS] if are_kept else []))
 
 
 def layer_names(graph: onnx.ModelProto) -> tuple[str, ...]:
@@ -115,4 +120,8 @@ def _layer_name(node: onnx.NodeProto) -> str:
 
 def nodes_of(graph: onnx.ModelProto, layers: Collection[str]) -> tuple[str, ...]:
     """Returns the names of the nodes that compute with the weights of ``layers`` (see :func:`unquantized_layers`)."""
-    return tuple(node.name for node in graph.graph.node if node.op_type in LAYERS and _layer_name(node) in layers)
+    return tuple(
+        node.name
+        for node in graph.graph.node
+        if (_layer_name(node) if node.op_type in LAYERS else WITHOUT_WEIGHTS) in layers
+    )

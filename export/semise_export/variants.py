@@ -13,7 +13,15 @@ from semise_export.config import ParityThresholds
 from semise_export.half import half_graph
 from semise_export.margin import Margin, run_graph
 from semise_export.onnx import check_graph, graph_entry, save_graph, write_graph
-from semise_export.quantize import Ranges, encoder_of, layer_names, nodes_of, quantized, unquantized_layers
+from semise_export.quantize import (
+    WITHOUT_WEIGHTS,
+    Ranges,
+    encoder_of,
+    layer_names,
+    nodes_of,
+    quantized,
+    unquantized_layers,
+)
 from semise_export.run import TrainedRun, spread
 from semise_sdk.bundle import REFERENCES
 from semise_sdk.errors import DataError, ParityError
@@ -177,12 +185,13 @@ def _fewest(
 def restoring_order(graph: onnx.ModelProto) -> tuple[str, ...]:
     """Returns the layers with weights in the order in which they go back to fp32.
 
-    First what sees raw pixels; then the decoder, last layer first: its rounding shows in the mask unsoftened; then the
-    encoder from shallow to deep: rounding passes through every layer after it.
+    First what sees raw pixels; then the decoder, last layer first: its rounding shows in the mask unsoftened; then
+    everything without weights; then the encoder from shallow to deep: rounding passes through every layer after it.
     """
     names = [name for name in layer_names(graph) if name != first_layer(graph)]
     decoder = [name for name in names if ".unet." in name]
-    return (first_layer(graph), *reversed(decoder), *(name for name in names if name not in decoder))
+    encoder = [name for name in names if name not in decoder]
+    return (first_layer(graph), *reversed(decoder), WITHOUT_WEIGHTS, *encoder)
 
 
 def first_layer(graph: onnx.ModelProto) -> str:

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from semise_export import quantize
 from semise_export.margin import run_graph
 from semise_export.onnx import save_graph
-from semise_export.quantize import encoder_of, layer_names, nodes_of, quantized, unquantized_layers
+from semise_export.quantize import WITHOUT_WEIGHTS, encoder_of, layer_names, nodes_of, quantized, unquantized_layers
 from semise_export.variants import first_layer
 from semise_sdk.errors import ConfigError
 
@@ -85,6 +85,25 @@ def test_kept_nodes_stay_in_fp32_and_are_named(encoder, samples):
     assert unquantized_layers(model) == (STEM,)
     weight = constants(model)[f"{STEM}.weight"]
     np.testing.assert_array_equal(weight, constants(encoder)[f"{STEM}.weight"])
+
+
+def test_a_graph_kept_whole_is_the_fp32_graph(encoder, samples):
+    # additions in 8 bits between fp32 layers once made a search for "everything in fp32" fail
+    everything = [*layer_names(encoder), WITHOUT_WEIGHTS]
+    model = quantized(encoder, samples, kept=nodes_of(encoder, everything))
+    assert not [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+
+
+def test_operations_without_weights_stay_in_fp32_where_told(encoder, samples, plain):
+    def additions_in_8_bits(model):
+        ready = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+        return [node for node in model.graph.node if node.op_type == "Add" and ready & set(node.input)]
+
+    assert additions_in_8_bits(plain)
+    assert WITHOUT_WEIGHTS not in unquantized_layers(plain)
+    model = quantized(encoder, samples, kept=nodes_of(encoder, [WITHOUT_WEIGHTS]))
+    assert not additions_in_8_bits(model)
+    assert unquantized_layers(model) == (WITHOUT_WEIGHTS,)
 
 
 def test_a_layer_that_is_applied_twice_is_two_nodes_of_one_name(encoder):
