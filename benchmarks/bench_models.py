@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from semise_export.half import half_graph
 from semise_export.margin import run_graph
 from semise_export.onnx import export_graphs, graph_entry, save_graph
-from semise_export.quantize import nodes_of, quantized
-from semise_export.variants import first_layer
+from semise_export.quantize import first_layer, nodes_of, quantized
 from semise_sdk.bundle import write_manifest
 from semise_sdk.manifest import GraphEntry
 from semise_sdk.models.encoder import create_body, feature_dim, input_scaling

@@ -98,14 +98,19 @@ def as_jpegs(files: list[Path], side: int, folder: Path) -> list[Path]:
     return copies
 
 
+def linked(files: list[Path], folder: Path) -> Path:
+    """Returns a folder of links to the files, in their order, though one comes twice."""
+    folder.mkdir()
+    for index, path in enumerate(files):
+        (folder / f"{index:05d}{path.suffix}").symlink_to(path.resolve())
+    return folder
+
+
 def measure(
     encoder: str, bundle: Path, files: list[Path], options: argparse.Namespace, console: Console
 ) -> list[dict[str, object]]:
     """Returns one row per backend: the medians over turns of end to end, bare engine and plain loop."""
-    folder = bundle.parent / "images"
-    folder.mkdir()
-    for index, path in enumerate(files):
-        (folder / f"{index:05d}{path.suffix}").symlink_to(path.resolve())
+    folder = linked(files, bundle.parent / "images")
     rates: dict[str, list[float]] = {}
     for turn in range(options.repeats):
         console.print(f"{encoder}: turn {turn + 1} of {options.repeats}", highlight=False)

@@ -13,16 +13,9 @@ from semise_export.config import ParityThresholds
 from semise_export.half import half_graph
 from semise_export.margin import Margin, run_graph
 from semise_export.onnx import check_graph, graph_entry, save_graph, write_graph
-from semise_export.quantize import (
-    WITHOUT_WEIGHTS,
-    Ranges,
-    encoder_of,
-    layer_names,
-    nodes_of,
-    quantized,
-    unquantized_layers,
-)
+from semise_export.quantize import Ranges, encoder_of, first_layer, parts_of, quantized
 from semise_export.run import TrainedRun, spread
+from semise_export.sensitivity import restored, restoring_order
 from semise_sdk.bundle import REFERENCES
 from semise_sdk.errors import DataError, ParityError
 from semise_sdk.manifest import GraphEntry
@@ -34,6 +27,8 @@ from semise_sdk.spec import InputSpec, Precision
 
 CALIBRATION_IMAGES = 128
 VALIDATION_IMAGES = 128
+JUDGED_IMAGES = 32
+"""Training images on which one part after the other is quantised alone: enough to tell which brings more error."""
 RANGES: tuple[Ranges, ...] = get_args(Ranges)
 
 # What int8 may use up of a limit on the validation images: the rest is for the images that it has not seen.
@@ -115,7 +110,7 @@ def _int8(
     calibration = canvases(spread(run.images("train"), CALIBRATION_IMAGES), run.model.spec)
     margin = validation_margin(folder, graph, run, limits=limits)
     reporter.say(f"quantising {largest} on {len(calibration)} training images")
-    whole, used = _quantized_graph(graph, calibration, margin, reporter=reporter)
+    whole, used, kept = _quantized_graph(graph, calibration, margin, reporter=reporter)
     models = {largest: whole}
     if largest == "unet":
         models["encoder"] = encoder_of(whole)
@@ -124,49 +119,54 @@ def _int8(
         models["classifier"] = quantized(
             onnx.load(folder / "classifier.onnx"), [{"embedding": row[None]} for row in embeddings]
         )
-    kept = unquantized_layers(whole)
-    reporter.say(f"int8: {len(kept)} layers stay in fp32: {', '.join(kept) or 'none'}")
+    reporter.say(f"int8: {len(kept)} parts stay in fp32: {', '.join(kept)}")
     notes = {
         "quantiser": "nncf, symmetric, per output channel",
         "calibration_images": len(calibration),
         "validation_images": len(margin.pixels),
         "limit_used_on_validation": round(used, 3),
-        "layers_in_fp32": list(kept),
+        "parts_in_fp32": list(kept),
     }
     return models, notes
 
 
 def _quantized_graph(
     graph: onnx.ModelProto, calibration: NDArray[np.uint8], margin: Margin, *, reporter: Reporter
-) -> tuple[onnx.ModelProto, float]:
-    """Returns the graph in as much int8 as the validation images bear, and how much of the limit it uses up.
+) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
+    """Returns the graph in as much int8 as the validation images bear, the share of the limit it uses up, and the rest.
 
     Raises:
         ParityError: they bear none.
     """
     samples = [{"pixels": row[None]} for row in calibration]
-    order = restoring_order(graph)
+    first = first_layer(graph)
+    parts = parts_of(graph)
+    never = parts.pop(first)
+    candidates = {ranges: quantized(graph, samples, kept=never, ranges=ranges) for ranges in RANGES}
+    used = {ranges: margin.used(candidate) for ranges, candidate in candidates.items()}
+    ranges = min(used, key=lambda name: used[name])
+    for name, share in used.items():
+        reporter.say(f"int8 with only {first} in fp32, {name} ranges: {share:.2f} of the tightest limit")
+    if used[ranges] <= _SHARE:
+        return candidates[ranges], used[ranges], (first,)
+    whole, pixels = candidates[ranges], calibration[:JUDGED_IMAGES]
+    order = restoring_order(graph, whole, parts, pixels, reporter=reporter)
 
-    def attempt(count: int, ranges: Ranges) -> tuple[onnx.ModelProto, float]:
-        candidate = quantized(graph, samples, kept=nodes_of(graph, order[:count]), ranges=ranges)
-        used = margin.used(candidate)
-        reporter.say(
-            f"int8 with {count} of {len(order)} layers in fp32, {ranges} ranges: {used:.2f} of the tightest limit"
-        )
-        return candidate, used
+    def attempt(count: int) -> tuple[onnx.ModelProto, float]:
+        candidate = restored(whole, graph, [node for name in order[:count] for node in parts[name]])
+        share = margin.used(candidate)
+        reporter.say(f"int8 with {count + 1} of {len(order) + 1} parts in fp32: {share:.2f} of the tightest limit")
+        return candidate, share
 
-    first = {ranges: attempt(1, ranges) for ranges in RANGES}
-    ranges = min(first, key=lambda name: first[name][1])
-    return _fewest(lambda count: attempt(count, ranges), first[ranges], len(order))
+    count, (model, share) = _fewest(attempt, len(order))
+    return model, share, (first, *order[:count])
 
 
 def _fewest(
-    attempt: Callable[[int], tuple[onnx.ModelProto, float]], first: tuple[onnx.ModelProto, float], most: int
-) -> tuple[onnx.ModelProto, float]:
-    """Returns the attempt with the fewest layers in fp32 that bisection finds within the limit; 1 is ``first``."""
-    if first[1] <= _SHARE:
-        return first
-    found, too_few, enough = None, 1, most
+    attempt: Callable[[int], tuple[onnx.ModelProto, float]], most: int
+) -> tuple[int, tuple[onnx.ModelProto, float]]:
+    """Returns the fewest parts in fp32 that bisection finds within the limit, and that attempt; 0 are too few."""
+    found, too_few, enough = None, 0, most
     while enough - too_few > 1:
         count = (too_few + enough) // 2
         candidate = attempt(count)
@@ -177,32 +177,9 @@ def _fewest(
     if found is None:
         raise ParityError(
             f"expected int8 within the gate's limits on the validation images, found none with fewer than {most} "
-            "layers in fp32: use fp16 or bf16, or train an encoder that bears it"
+            "parts in fp32: use fp16 or bf16, or train an encoder that bears it"
         )
-    return found
-
-
-def restoring_order(graph: onnx.ModelProto) -> tuple[str, ...]:
-    """Returns the layers with weights in the order in which they go back to fp32.
-
-    First what sees raw pixels; then the decoder, last layer first: its rounding shows in the mask unsoftened; then
-    everything without weights; then the encoder from shallow to deep: rounding passes through every layer after it.
-    """
-    names = [name for name in layer_names(graph) if name != first_layer(graph)]
-    decoder = [name for name in names if ".unet." in name]
-    encoder = [name for name in names if name not in decoder]
-    return (first_layer(graph), *reversed(decoder), WITHOUT_WEIGHTS, *encoder)
-
-
-def first_layer(graph: onnx.ModelProto) -> str:
-    """Returns the first layer with weights, called by its weight: what no quantiser should touch without need.
-
-    It sees raw pixels, and a filter of opposite colours multiplies their rounding: the stem of tf_efficientnet_lite0
-    has weights of 223 beside a median of 4, and in int8 it alone brought two thirds of the whole error.
-    """
-    weights = {tensor.name for tensor in graph.graph.initializer}
-    first = next(node for node in graph.graph.node if node.op_type == "Conv" and node.input[1] in weights)
-    return str(first.input[1]).removesuffix(".weight")
+    return enough, found
 
 
 def canvases(images: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
