@@ -1,5 +1,9 @@
 """A DICOM mammogram as an 8-bit image: as its VOI LUT shows it, cut to the breast, every breast a left one."""
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +16,8 @@ from semise_sdk.errors import ConfigError, ImageReadError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# Air is the darkest thing in a mammogram and fills more than a hundredth of it; skin and fat at the breast's edge are
-# little brighter, and what lies below a twentieth of the range is lost to an 8-bit display anyway.
-_AIR_PERCENTILE = 1
+# Skin and fat at the breast's edge are little brighter than air, which fills more of a mammogram than anything as dark:
+# a blackened name is darker, so the darkest level would not do, and a threshold between two classes cuts the edge off.
 _ABOVE_AIR = 255 // 20
 
 _INVERTED, _UPRIGHT = "MONOCHROME1", "MONOCHROME2"
@@ -30,13 +33,28 @@ def require_pydicom() -> None:
         ) from error
 
 
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Holds pydicom's own warnings back until the block ends: a file's failure says in one line what is wrong."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pydicom")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def read_mammogram(path: Path, *, is_right: bool) -> NDArray[np.uint8]:
     """Returns the breast of a DICOM file, ``[h, w]``, 0 black to 255 white; a right one is mirrored.
 
     Raises:
-        ImageReadError: ``not_found``, ``unsupported_format`` or ``damaged``.
+        ImageReadError: ``not_found``, ``not_an_image``, ``unsupported_format`` or ``damaged``.
     """
     from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
 
     try:
         grey = _shown(dcmread(path))
@@ -44,6 +62,8 @@ def read_mammogram(path: Path, *, is_right: bool) -> NDArray[np.uint8]:
         raise
     except FileNotFoundError as error:
         raise ImageReadError("not_found", "expected a DICOM file, found nothing by that name") from error
+    except InvalidDicomError as error:
+        raise ImageReadError("not_an_image", "expected a DICOM file, found another kind of file") from error
     except Exception as error:  # pydicom and its decoders raise anything on damaged data
         detail = " ".join(str(error).split())[:160] or type(error).__name__
         raise ImageReadError("damaged", f"expected a readable DICOM file, found damaged data ({detail})") from error
@@ -54,10 +74,11 @@ def read_mammogram(path: Path, *, is_right: bool) -> NDArray[np.uint8]:
 def cut_to_breast(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns the bounding box of the largest bright component of ``grey [H, W]``; all of it when nothing is bright.
 
-    Bright is what is more than a twentieth of the range above the darkest hundredth of the image. Burnt-in markers
-    are components of their own and fall away unless they touch the breast's box.
+    Bright is what is more than a twentieth of the range above air, which is the commonest level of the darker half of
+    the range. Burnt-in markers are components of their own and fall away unless they touch the breast's box.
     """
-    is_bright: NDArray[np.bool_] = grey > np.percentile(grey, _AIR_PERCENTILE) + _ABOVE_AIR
+    air = int(np.bincount(grey.ravel(), minlength=256)[:128].argmax())
+    is_bright: NDArray[np.bool_] = grey > air + _ABOVE_AIR
     components, count = ndimage.label(is_bright)
     if count == 0:
         return grey

@@ -17,7 +17,7 @@ from semise_sdk.errors import DataError, ImageReadError
 from semise_sdk.machine import usable_cores
 from semise_sdk.reporting import Reporter
 from semise_training.data.importers.imported import Failure, Imported, manifest_of, write_manifest
-from semise_training.data.importers.mammogram import read_mammogram, require_pydicom
+from semise_training.data.importers.mammogram import quiet_pydicom, read_mammogram, require_pydicom
 from semise_training.data.importers.official import official_table, refuse
 from semise_training.data.manifest import Manifest, Sample, SplitName
 from semise_training.data.split import split
@@ -86,7 +86,8 @@ def import_vindr_mammo(source: Path, out: Path, *, reporter: Reporter) -> Import
     # Drawn before anything is converted: it must not depend on which files are damaged.
     planned = with_validation_part(manifest_of((_sample(one, out) for one in mammograms), LABELS, out=out))
     kept = sum(sample.image.is_file() for sample in planned)
-    failed = _convert(mammograms, planned, source, reporter)
+    with quiet_pydicom():
+        failed = _convert(mammograms, planned, source, reporter)
     if len(failed) == len(planned):
         raise DataError(f"expected mammograms in {source}, found none that can be read (first: {failed[0].reason})")
     manifest = manifest_of((sample for sample in planned if sample.image.is_file()), LABELS, out=out)
@@ -130,10 +131,10 @@ def with_validation_part(manifest: Manifest) -> list[Sample]:
 def _wrong_cells(cells: Mapping[str, str]) -> Iterator[str]:
     for column, known in _KNOWN.items():
         if cells[column] not in known:
-            yield f"expected a {column} of {', '.join(known)}, found {cells[column][:40]!r}"
+            yield f"expected {column} of {', '.join(known)}, found {cells[column][:40]!r}"
     for column in ("study_id", "image_id"):
         if not _IDENTIFIER.fullmatch(cells[column]):
-            yield f"expected a {column} of letters and digits, found {cells[column][:40]!r}"
+            yield f"expected {column} of letters and digits, found {cells[column][:40]!r}"
 
 
 def _wrong_file(found: Mammogram, first: Mammogram, source: Path) -> Iterator[str]:
