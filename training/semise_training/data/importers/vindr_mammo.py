@@ -1,7 +1,7 @@
 """VinDr-Mammo: 5,000 mammography exams of four views, graded by BI-RADS (PhysioNet 1.0.0, doi 10.13026/br2v-7517).
 
 ``breast-level_annotations.csv`` has one row per image, which is ``images/<study_id>/<image_id>.dicom``. The images are
-converted to PNG, which takes hours: a second run goes on where the first was stopped.
+converted to PNG; a second run goes on where the first was stopped.
 """
 
 import re
