@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from semise_sdk.errors import OutputError
 
@@ -41,6 +42,11 @@ def say(message: str, *, quiet: bool = False) -> None:
     """Prints one message on standard error unless ``quiet``."""
     if not quiet:
         stderr.print(message, markup=False)
+
+
+def printable(text: str) -> Text:
+    """Returns text as it may go to a terminal: no markup, no control characters."""
+    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 @contextmanager

@@ -1,17 +1,17 @@
-"""``semise data check`` and ``semise init``: look at the data, and set a project folder up."""
+"""``semise data check``, ``semise data import`` and ``semise init``: look at the data, and set a project folder up."""
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, progress, say, stdout, writing
+from semise_sdk.cli.console import JsonOption, QuietOption, print_json, printable, progress, say, stdout, writing
+from semise_sdk.cli.import_data import import_data
+from semise_sdk.cli.requirements import training_installed
 from semise_sdk.errors import EXIT_USAGE, ConfigError
 from semise_sdk.project import PROJECT_FILE, load_project
 
@@ -48,10 +48,11 @@ out = "runs"
 
 
 def register(app: typer.Typer) -> None:
-    """Adds ``data check`` and ``init`` to the command line."""
+    """Adds ``data check``, ``data import`` and ``init`` to the command line."""
     data = typer.Typer(help="Look at the data before training.", no_args_is_help=True)
     data.callback()(_data)
     data.command("check")(check)
+    data.command("import")(import_data)
     app.add_typer(data, name="data")
     app.command("init")(init)
 
@@ -66,7 +67,7 @@ def check(
     quiet: QuietOption = False,
 ) -> None:
     """Report everything wrong with a manifest and its images; exit code 2 when training would refuse them."""
-    with _training_installed("semise data check"):
+    with training_installed("semise data check"):
         from semise_training.data.check import check_file
         from semise_training.data.manifest import parse_columns
     manifest, headers = _manifest_of(data, parse_columns(columns))
@@ -129,16 +130,6 @@ def _data() -> None:
     """Look at the data before training."""
 
 
-@contextmanager
-def _training_installed(command: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{command} needs the package {error.name}, which is not installed: pip install 'semise-sdk[train]'"
-        ) from error
-
-
 def _manifest_of(data: Path | None, columns: Mapping[str, str]) -> tuple[Path, Mapping[str, str]]:
     """Returns the manifest to read and its headers: those given, or those of the folder's semise.toml."""
     if data is not None:
@@ -153,14 +144,14 @@ def _manifest_of(data: Path | None, columns: Mapping[str, str]) -> tuple[Path, M
 
 def _print_report(report: "CheckReport") -> None:
     if report.findings:
-        table = Table("level", "kind", "rows", "what", title=_printable(report.manifest), title_justify="left")
+        table = Table("level", "kind", "rows", "what", title=printable(report.manifest), title_justify="left")
         for column in table.columns:
             column.overflow = "fold"
         for finding in report.findings:
-            table.add_row(finding.level, finding.kind, _ranges(finding.rows), _printable(finding.message))
+            table.add_row(finding.level, finding.kind, _ranges(finding.rows), printable(finding.message))
         stdout.print(table)
     for line in _summary(report):
-        stdout.print(_printable(line))
+        stdout.print(printable(line))
 
 
 def _summary(report: "CheckReport") -> Iterator[str]:
@@ -183,11 +174,6 @@ def _ranges(rows: Sequence[int]) -> str:
         else:
             runs.append([row, row])
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-
-
-def _printable(text: str) -> Text:
-    """Returns text as it may go to a terminal: no markup, no control characters."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 def _project_text(name: str, manifest: Path, columns: Mapping[str, str], out_dir: Path) -> str:

@@ -24,7 +24,15 @@ from semise_training.data.rules import (
 from semise_training.data.split import Assignment
 from semise_training.data.table import Problem
 
-__all__ = ["CheckReport", "Finding", "check", "check_file", "refuse_leakage"]
+__all__ = [
+    "CheckReport",
+    "Finding",
+    "check",
+    "check_file",
+    "images_per_grade",
+    "images_per_split",
+    "refuse_leakage",
+]
 
 
 def check_file(
@@ -65,12 +73,28 @@ def check(manifest: Manifest, *, problems: Sequence[Problem] = (), reporter: Rep
         findings=in_order(findings),
         images=len(manifest.samples),
         unlabeled=sum(sample.severity is None for sample in manifest.samples),
-        classes=_per_class(manifest, manifest.samples),
-        splits=_per_split(manifest),
+        classes=images_per_grade(manifest, manifest.samples),
+        splits=images_per_split(manifest),
         near_duplicate_images=sum(len(members) for members in sets),
         near_duplicate_sets=len(sets),
         pixel_hashes=tuple(seen.fingerprint.pixels if seen.fingerprint else None for seen in inspections),
     )
+
+
+def images_per_split(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Returns the images of each grade (see :func:`images_per_grade`) in each split that the manifest names."""
+    members: dict[str, list[Sample]] = {}
+    for sample in manifest.samples:
+        if sample.split is not None:
+            members.setdefault(sample.split, []).append(sample)
+    return {part: images_per_grade(manifest, samples) for part, samples in sorted(members.items())}
+
+
+def images_per_grade(manifest: Manifest, samples: Sequence[Sample]) -> dict[str, int]:
+    """Returns the images of each grade in severity order, and the unlabeled ones when there are any."""
+    counts = Counter(sample.severity for sample in samples)
+    named = {label: counts[level] for level, label in enumerate(manifest.labels)}
+    return named | ({"unlabeled": counts[None]} if counts[None] else {})
 
 
 def refuse_leakage(
@@ -104,18 +128,3 @@ def _torn(what: str, samples: Sequence[Sample], part_of: Mapping[int, str]) -> s
     parts = " and ".join(sorted({part_of[sample.row] for sample in samples}))
     rows = ", ".join(str(sample.row) for sample in samples[:6]) + (", ..." if len(samples) > 6 else "")
     return f"{what} is in {parts} (rows {rows})"
-
-
-def _per_split(manifest: Manifest) -> dict[str, dict[str, int]]:
-    members: dict[str, list[Sample]] = {}
-    for sample in manifest.samples:
-        if sample.split is not None:
-            members.setdefault(sample.split, []).append(sample)
-    return {part: _per_class(manifest, samples) for part, samples in sorted(members.items())}
-
-
-def _per_class(manifest: Manifest, samples: Sequence[Sample]) -> dict[str, int]:
-    """Returns the images of each grade in severity order, and the unlabeled ones when there are any."""
-    counts = Counter(sample.severity for sample in samples)
-    named = {label: counts[level] for level, label in enumerate(manifest.labels)}
-    return named | ({"unlabeled": counts[None]} if counts[None] else {})
