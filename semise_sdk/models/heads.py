@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from semise_sdk.spec import ClassifierHead
 
@@ -71,10 +72,8 @@ class CornLogits(nn.Module):
     def forward(self, conditional: Tensor) -> Tensor:
         """Returns the class logits ``[N, K]`` of conditional logits ``[N, K - 1]``; finite for finite ones."""
         goes_on, stops = -_softplus(-conditional), -_softplus(conditional)
-        above = torch.cumsum(goes_on, dim=1)
         # log P(y = k) = log P(y > k - 1) + log P(stops at k): nothing precedes the first, nothing stops the last.
-        before = torch.cat([torch.zeros_like(above[:, :1]), above], dim=1)
-        last = torch.cat([stops, torch.zeros_like(stops[:, :1])], dim=1)
+        before, last = pad(torch.cumsum(goes_on, dim=1), (1, 0)), pad(stops, (0, 1))
         return (before + last) * self.inverse_temperature
 
 
