@@ -109,12 +109,13 @@ def test_every_method_lands_within_five_percent_of_the_budget(method, preset, vi
     assert fitted.model_dump(exclude=stages) == config.model_dump(exclude=stages)
 
 
+@pytest.mark.parametrize("views", [8_000, 20_000])
 @pytest.mark.parametrize("method", ["semise", "conpro", "semise-faithful"])
-def test_the_phases_keep_their_shares(method):
+def test_the_phases_keep_their_shares(method, views):
     config = build_config("recommended", {**DATA, "method": method})
     size = DataSize(train_images=500, images_per_level=PER_LEVEL)
     shares = []
-    for each in (config, fit_budget(config, views=20_000, train_images=500, images_per_level=PER_LEVEL)):
+    for each in (config, fit_budget(config, views=views, train_images=500, images_per_level=PER_LEVEL)):
         phase1 = METHODS[method].upstream[0]
         first = each.phase1.epochs * phase1.views_per_epoch(each, size)
         shares.append(first / total_views(each, size))

@@ -12,7 +12,10 @@ from semise_training.methods import UpstreamStage, find_method
 from semise_training.sections import StageConfig
 
 NEAR_ENOUGH = 0.02
-"""Totals that miss the budget by less than this share count as equal, and the usual length of epochs decides."""
+"""Totals that miss the budget by less than this share count as equal."""
+
+MISS_COST = 20.0
+"""How much a further miss weighs against a shift between the phases or an unusual length of epochs."""
 
 TRIED = 25
 """How many lengths of each stage are combined with those of the others."""
@@ -73,7 +76,7 @@ def fit_budget(
         )
     scale = views / total_views(config, size)
     choices = [_lengths(stage, config, size, scale) for stage in stages]
-    return _resized(config, stages, min(itertools.product(*choices), key=lambda lengths: _miss(lengths, views)))
+    return _resized(config, stages, min(itertools.product(*choices), key=lambda lengths: _cost(lengths, views)))
 
 
 def _lengths(stage: UpstreamStage, config: TrainConfig, size: DataSize, scale: float) -> list[_Length]:
@@ -89,9 +92,9 @@ def _lengths(stage: UpstreamStage, config: TrainConfig, size: DataSize, scale: f
     return sorted(lengths, key=lambda length: length.distance)[:TRIED]
 
 
-def _miss(lengths: Sequence[_Length], views: int) -> tuple[float, float]:
+def _cost(lengths: Sequence[_Length], views: int) -> float:
     miss = abs(sum(length.views for length in lengths) / views - 1)
-    return max(miss, NEAR_ENOUGH), sum(length.distance for length in lengths)
+    return MISS_COST * max(0.0, miss - NEAR_ENOUGH) + sum(length.distance for length in lengths)
 
 
 def _resized(config: TrainConfig, stages: Sequence[UpstreamStage], lengths: Sequence[_Length]) -> TrainConfig:
