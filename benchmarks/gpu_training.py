@@ -95,7 +95,7 @@ def rate(
     model = build_model(config, classes=LEVELS, identity=False).to(compute.device)
     given = (model, dataset, Augmenter(config.augment), compute, config.seed)
     upstream = ResidentUpstream(*given, planes=random_planes(config, compute)) if is_resident else Upstream(*given)
-    stage = find_method("semise").upstream[phase](upstream, config)
+    stage = find_method("semise").upstream[phase].build(upstream, config)
     stage.begin_epoch(0)
     batches = endless(stage)
     for seed in range(3):

@@ -18,6 +18,7 @@ IntensityKind = Literal["full_range", "window", "percentile", "dicom_voi"]
 Projection = Literal["heads", "identity"]
 ReferenceHead = Literal["severity", "projection"]
 ReferenceMode = Literal["mean", "median", "medoid", "knn"]
+ClassifierHead = Literal["softmax", "corn"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -138,6 +139,8 @@ class NetworkConfig:
         std: Per-channel divisor, in units of 0 to 255.
         classes: K, number of severity grades of the classifier; 0 for none.
         classifier_hidden: Widths of the classifier's two hidden layers.
+        classifier_head: How the classifier makes its logits: ``softmax`` gives them as they are, ``corn`` as the
+            logarithms of products of K - 1 conditional probabilities (ordinal). Softmax makes probabilities of both.
         decoder_channels: U-Net decoder widths from deep to shallow; empty for no U-Net.
     """
 
@@ -151,6 +154,7 @@ class NetworkConfig:
     std: tuple[float, float, float]
     classes: int
     classifier_hidden: tuple[int, int] = (256, 128)
+    classifier_head: ClassifierHead = "softmax"
     decoder_channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -159,6 +163,7 @@ class NetworkConfig:
                 raise SpecError(f"expected a whole number in {name}, found {getattr(self, name)!r}")
         _require("projection", self.projection, get_args(Projection))
         _require("reference_head", self.reference_head, get_args(ReferenceHead))
+        _require("classifier_head", self.classifier_head, get_args(ClassifierHead))
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise SpecError(f"expected mean and std of 3 channels, std above 0, found {self.mean} and {self.std}")
 

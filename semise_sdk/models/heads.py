@@ -1,6 +1,10 @@
 """g, h and the grade classifier: the small networks on top of the encoder's pooled feature."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from semise_sdk.spec import ClassifierHead
 
 
 class SeverityHead(nn.Module):
@@ -32,14 +36,53 @@ def projection_head(feature_dim: int, vector_dim: int) -> nn.Linear:
     return nn.Linear(feature_dim, vector_dim)
 
 
-def grade_classifier(feature_dim: int, hidden: tuple[int, int], classes: int) -> nn.Sequential:
-    """Returns the paper's classifier: Linear-ReLU-Linear-ReLU-Dropout(0.3)-Linear, ``[N, F] -> [N, K]``."""
+def grade_classifier(
+    feature_dim: int, hidden: tuple[int, int], classes: int, *, head: ClassifierHead = "softmax"
+) -> nn.Sequential:
+    """Returns the paper's classifier: Linear-ReLU-Linear-ReLU-Dropout(0.3)-Linear, ``[N, F] -> [N, K]``.
+
+    With ``corn`` the last Linear gives K - 1 conditional logits, and a :class:`CornLogits` follows it.
+    """
     first, second = hidden
-    return nn.Sequential(
+    layers = [
         nn.Linear(feature_dim, first),
         nn.ReLU(inplace=True),
         nn.Linear(first, second),
         nn.ReLU(inplace=True),
         nn.Dropout(0.3),
-        nn.Linear(second, classes),
-    )
+    ]
+    if head == "softmax":
+        return nn.Sequential(*layers, nn.Linear(second, classes))
+    return nn.Sequential(*layers, nn.Linear(second, classes - 1), CornLogits())
+
+
+class CornLogits(nn.Module):
+    """Turns the K - 1 conditional logits of CORN into K class logits (Shi, Cao and Raschka 2021, arXiv 2111.08851).
+
+    Conditional logit k is that of ``P(y > k | y > k - 1)``. The class logits are log-probabilities, so that softmax
+    gives the probabilities back; ``inverse_temperature`` scales them.
+    """
+
+    inverse_temperature: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("inverse_temperature", torch.ones(1))
+
+    def forward(self, conditional: Tensor) -> Tensor:
+        """Returns the class logits ``[N, K]`` of conditional logits ``[N, K - 1]``; finite for finite ones."""
+        goes_on, stops = -_softplus(-conditional), -_softplus(conditional)
+        # log P(y = k) = log P(y > k - 1) + log P(stops at k): nothing precedes the first, nothing stops the last.
+        before, last = pad(torch.cumsum(goes_on, dim=1), (1, 0)), pad(stops, (0, 1))
+        return (before + last) * self.inverse_temperature
+
+
+def conditional_logits(classifier: nn.Sequential, embedding: Tensor) -> Tensor:
+    """Returns the K - 1 conditional logits ``[N, K - 1]`` of a ``corn`` classifier, before its :class:`CornLogits`."""
+    logits: Tensor = classifier[:-1](embedding)
+    return logits
+
+
+def _softplus(values: Tensor) -> Tensor:
+    # Spelt out: engines differ in where their own softplus overflows, and this form has no such place.
+    return torch.relu(values) + torch.log(1 + torch.exp(-values.abs()))

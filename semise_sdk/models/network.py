@@ -43,7 +43,9 @@ class SemiSeNetwork(nn.Module):
             SeverityHead(config.vector_dim, residual=config.residual_head) if with_heads else nn.Identity()
         )
         if config.classes:
-            self.classifier = grade_classifier(config.feature_dim, config.classifier_hidden, config.classes)
+            self.classifier = grade_classifier(
+                config.feature_dim, config.classifier_hidden, config.classes, head=config.classifier_head
+            )
         if config.decoder_channels:
             self.unet = MaskDecoder(self.encoder.pyramid_channels, config.decoder_channels)
 

@@ -5,65 +5,39 @@ import pytest
 import torch
 
 from semise_sdk.errors import TrainingError
-from semise_training.augment import Augmenter
 from semise_training.checkpoint import state_digest
-from semise_training.config import build_config, merge
-from semise_training.data.dataset import UNLABELED, Dataset
-from semise_training.device import Compute
-from semise_training.losses import cosine_distance
-from semise_training.model import build_model
+from semise_training.embedding import embed
+from semise_training.losses import corn_loss, cosine_distance, supcon_loss
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.phase1 import Phase1
 from semise_training.stages.phase2 import Phase2
+from semise_training.stages.simclr import SimCLR
+from semise_training.stages.supervised import Supervised
 from semise_training.stages.unet import UnetStage
-from semise_training.stages.upstream import Upstream, validation_monitors
-
-TINY = {
-    "data": {"manifest": "data.csv"},
-    "encoder": {"name": "test_resnet", "init": "scratch"},
-    "input": {"size": 32},
-    "heads": {"vector_dim": 8},
-    "phase1": {"batch_size": 6},
-    "phase2": {"batch_size": 6},
-    "classifier": {"augmented_views": 1},
-    "unet": {"decoder_channels": [8, 8, 8, 8, 8], "batch_size": 4},
-}
+from semise_training.stages.upstream import validation_monitors
+from semise_training.temperature import calibrate_classifier, fold_temperature, negative_log_likelihood
 
 
-def tiny_dataset(seed=0):
-    random = np.random.default_rng(seed)
-    levels = np.array([0, 1, 2] * 8 + [UNLABELED] * 4)
-    canvases = random.integers(0, 255, (len(levels), 32, 32, 3), dtype=np.uint8)
-    for index, level in enumerate(levels):
-        canvases[index, :16] //= 1 + max(int(level), 0)
-    masks = np.zeros(canvases.shape[:3], np.uint8)
-    masks[levels > 0, :16] = 255
-    return Dataset(
-        canvases=canvases,
-        masks=masks,
-        has_mask=levels != UNLABELED,
-        levels=levels,
-        groups=np.arange(len(levels)) // 2,
-        parts={"train": np.arange(18), "val": np.arange(18, 24), "test": np.arange(0), "calibration": np.arange(0)},
-        unlabeled=np.flatnonzero(levels == UNLABELED),
-        labels=("healthy", "mild", "severe"),
-    )
+@pytest.fixture
+def tiny_upstream(upstream_of):
+    """Returns the configuration and the upstream of ``semise`` on the tiny data, with overrides."""
+    return lambda overrides=None, preset="recommended": upstream_of("semise", preset, **(overrides or {}))
 
 
-def tiny_upstream(overrides=None, preset="recommended"):
-    config = build_config(preset, merge(TINY, overrides or {}))
-    model = build_model(config, classes=3, identity=False)
-    return config, Upstream(model, tiny_dataset(), Augmenter(config.augment), Compute(torch.device("cpu"), "fp32"), 0)
+@pytest.fixture
+def phase2(tiny_upstream):
+    """Returns phase 2 at its first epoch, with overrides of its section."""
+
+    def build(overrides=None, preset="recommended"):
+        config, upstream = tiny_upstream({"phase2": overrides or {}}, preset)
+        stage = Phase2(upstream, config.phase2, config.optimizer)
+        stage.begin_epoch(0)
+        return stage
+
+    return build
 
 
-def phase2(overrides=None, preset="recommended"):
-    config, upstream = tiny_upstream({"phase2": overrides or {}}, preset)
-    stage = Phase2(upstream, config.phase2, config.optimizer)
-    stage.begin_epoch(0)
-    return stage
-
-
-def test_phase1_batches_repeat_for_an_epoch_and_differ_between_epochs():
+def test_phase1_batches_repeat_for_an_epoch_and_differ_between_epochs(tiny_upstream):
     config, upstream = tiny_upstream()
     stage = Phase1(upstream, config.phase1, config.optimizer)
     first, again, other = (np.concatenate(list(stage.batches(epoch))) for epoch in (0, 0, 1))
@@ -73,7 +47,7 @@ def test_phase1_batches_repeat_for_an_epoch_and_differ_between_epochs():
 
 
 @pytest.mark.parametrize("pairing", ["inbatch", "sampled"])
-def test_phase1_learns_to_separate_two_kinds(pairing):
+def test_phase1_learns_to_separate_two_kinds(pairing, tiny_upstream):
     config, upstream = tiny_upstream({"phase1": {"pairing": pairing, "pairs_per_epoch": 12}})
     stage = Phase1(upstream, config.phase1, config.optimizer)
     stage.begin_epoch(0)
@@ -89,7 +63,7 @@ def test_phase1_learns_to_separate_two_kinds(pairing):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_phase2_weights_its_terms_by_alpha():
+def test_phase2_weights_its_terms_by_alpha(phase2):
     terms = {alpha: next_terms(phase2({"alpha": alpha})) for alpha in (0.0, 0.25, 0.5, 1.0)}
     assert set(terms[0.0]) == {"preference", "pairs"}
     assert set(terms[1.0]) == {"ntxent", "pairs"}
@@ -102,7 +76,7 @@ def next_terms(stage):
     return {name: float(value.detach()) for name, value in stage.terms(batch, seed=5).items()}
 
 
-def test_unlabeled_images_enter_ntxent_only_in_their_scope():
+def test_unlabeled_images_enter_ntxent_only_in_their_scope(phase2):
     stage = phase2({"ntxent": {"scope": "all+unlabeled"}})
     labeled = next(iter(stage.batches(0)))
     images = stage._contrasted(labeled)
@@ -112,7 +86,7 @@ def test_unlabeled_images_enter_ntxent_only_in_their_scope():
         assert set(stage._contrasted(labeled).second) == expected
 
 
-def test_the_first_view_of_each_contrasted_image_is_the_same_images():
+def test_the_first_view_of_each_contrasted_image_is_the_same_images(phase2):
     stage = phase2({"ntxent": {"scope": "anomalous", "views": "original_aug"}})
     stage.model.eval()
     labeled = np.array([0, 1, 2, 4, 3, 5])
@@ -124,7 +98,7 @@ def test_the_first_view_of_each_contrasted_image_is_the_same_images():
     assert torch.allclose(projected.first_view, alone, atol=1e-4)
 
 
-def test_the_paper_takes_each_pairs_own_healthy_reference_through_g_only():
+def test_the_paper_takes_each_pairs_own_healthy_reference_through_g_only(phase2):
     stage = phase2({"pairs_per_epoch": 12, "batch_size": 6}, preset="faithful")
     batch = next(iter(stage.batches(0)))
     assert batch.shape == (6, 2)
@@ -137,7 +111,7 @@ def test_the_paper_takes_each_pairs_own_healthy_reference_through_g_only():
     assert projected.references.requires_grad
 
 
-def test_the_recommended_reference_is_the_detached_mean_healthy_direction():
+def test_the_recommended_reference_is_the_detached_mean_healthy_direction(phase2):
     stage = phase2()
     assert stage.reference is not None
     assert float(stage.reference.norm()) == pytest.approx(1, abs=1e-5)
@@ -147,7 +121,7 @@ def test_the_recommended_reference_is_the_detached_mean_healthy_direction():
     assert float(cosine_distance(stage.reference[None], by_hand[None])) == pytest.approx(0, abs=1e-6)
 
 
-def test_chance_balance_divides_by_the_chance_value():
+def test_chance_balance_divides_by_the_chance_value(phase2):
     plain = next_terms(phase2({"alpha": 0.5, "ntxent": {"scope": "all"}}))
     balanced = next_terms(phase2({"alpha": 0.5, "balance": "chance", "ntxent": {"scope": "all"}}))
     assert plain["ntxent"] / balanced["ntxent"] == pytest.approx(np.log(2 * 6 - 1), rel=1e-4)
@@ -155,14 +129,14 @@ def test_chance_balance_divides_by_the_chance_value():
     assert plain["pairs"] == pytest.approx(balanced["pairs"], rel=1e-4)
 
 
-def test_a_residual_h_starts_as_the_identity():
+def test_a_residual_h_starts_as_the_identity(tiny_upstream):
     _, upstream = tiny_upstream()
     network = upstream.model.network
     u = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(network.severity(u), u)
 
 
-def test_heads_leave_the_encoder_bit_identical():
+def test_heads_leave_the_encoder_bit_identical(tiny_upstream):
     config, upstream = tiny_upstream()
     frozen_model(upstream.model)
     before = state_digest(upstream.model.network.encoder)
@@ -178,14 +152,14 @@ def test_heads_leave_the_encoder_bit_identical():
     assert state_digest(upstream.model.network.encoder) == before
 
 
-def test_class_weights_come_from_the_training_labels():
+def test_class_weights_come_from_the_training_labels(tiny_upstream):
     config, upstream = tiny_upstream()
     upstream.dataset.levels[:18] = [0] * 9 + [1] * 6 + [2] * 3
     weights = ClassifierStage(upstream, config.classifier).class_weights
     assert weights.tolist() == pytest.approx([18 / (3 * 9), 18 / (3 * 6), 18 / (3 * 3)])
 
 
-def test_a_constant_encoder_is_called_collapsed():
+def test_a_constant_encoder_is_called_collapsed(tiny_upstream):
     _, upstream = tiny_upstream()
     last = upstream.model.network.projection
     torch.nn.init.zeros_(last.weight)
@@ -194,14 +168,14 @@ def test_a_constant_encoder_is_called_collapsed():
         validation_monitors(upstream, stage="phase1")
 
 
-def test_a_diverged_network_is_said_before_any_monitor_breaks():
+def test_a_diverged_network_is_said_before_any_monitor_breaks(tiny_upstream):
     _, upstream = tiny_upstream()
     torch.nn.init.constant_(upstream.model.network.projection.weight, float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
         validation_monitors(upstream, stage="phase1")
 
 
-def test_phase1_is_watched_on_what_it_trains():
+def test_phase1_is_watched_on_what_it_trains(tiny_upstream):
     _, upstream = tiny_upstream(preset="faithful")
     torch.nn.init.zeros_(upstream.model.network.severity.last.weight)
     with pytest.raises(TrainingError, match="collapsed"):
@@ -209,7 +183,7 @@ def test_phase1_is_watched_on_what_it_trains():
     assert validation_monitors(upstream, stage="phase1", of_projection=True)["kendall_tau"] is not None
 
 
-def test_an_image_is_no_pair_with_itself():
+def test_an_image_is_no_pair_with_itself(phase2):
     stage = phase2()
     vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(1))
     once = float(stage._class_pairs(vectors, np.array([0, 3])))
@@ -218,7 +192,7 @@ def test_an_image_is_no_pair_with_itself():
     assert repeated == pytest.approx(once)
 
 
-def test_calibration_prefers_images_no_head_was_selected_on():
+def test_calibration_prefers_images_no_head_was_selected_on(tiny_upstream):
     from semise_sdk.references import ReferenceBank
     from semise_training.finish import _calibration
 
@@ -229,3 +203,125 @@ def test_calibration_prefers_images_no_head_was_selected_on():
     assert _calibration(upstream, bank) | {"healthy_severity": None} == {
         "schema": 1, "source": "healthy images of part calibration", "n": 1, "healthy_severity": None
     }  # fmt: skip
+
+
+def test_phase1_may_learn_by_khoslas_loss_on_either_pairing(tiny_upstream):
+    for pairing in ("inbatch", "sampled"):
+        config, upstream = tiny_upstream({"phase1": {"objective": "supcon", "temperature": 0.5, "pairing": pairing}})
+        stage = Phase1(upstream, config.phase1, config.optimizer)
+        stage.model.eval()
+        batch = next(iter(stage.batches(0)))
+        with torch.no_grad():
+            (loss,) = stage.terms(batch, seed=1).values()
+            flat = batch.T.reshape(-1)
+            projected = stage.model.project(upstream.augmented(flat, seed=1))
+        kinds = torch.from_numpy(upstream.dataset.levels[flat] > 0).long()
+        assert float(loss) == pytest.approx(float(supcon_loss(projected, kinds, temperature=0.5)), rel=1e-5)
+        assert float(loss) != pytest.approx(float(supcon_loss(projected, kinds, temperature=0.1)), rel=1e-2)
+
+
+def test_rank_n_contrast_joins_phase_2_where_it_has_a_weight(phase2):
+    assert "rank_n_contrast" not in next_terms(phase2())
+    terms = {weight: next_terms(phase2({"rank_n_contrast_weight": weight})) for weight in (0.5, 1.0)}
+    assert set(terms[0.5]) == {"ntxent", "preference", "pairs", "rank_n_contrast"}
+    assert terms[1.0]["rank_n_contrast"] == pytest.approx(2 * terms[0.5]["rank_n_contrast"], rel=1e-4)
+
+
+def test_batches_per_epoch_set_the_length_of_an_epoch(tiny_upstream):
+    overrides = {"phase1": {"batches_per_epoch": 5}, "phase2": {"batches_per_epoch": 2}}
+    config, upstream = tiny_upstream(overrides)
+    for stage, batches in (
+        (Phase1(upstream, config.phase1, config.optimizer), 5),
+        (Phase2(upstream, config.phase2, config.optimizer), 2),
+    ):
+        assert len(list(stage.batches(0))) == stage.steps_per_epoch() == batches
+
+
+def test_simclr_sees_every_image_and_no_label(upstream_of):
+    config, upstream = upstream_of("simclr", simclr={"batch_size": 11})
+    stage = SimCLR(upstream, config.simclr, config.optimizer)
+    batches = list(stage.batches(0))
+    assert set(np.concatenate(batches)) == {*range(18), *range(24, 28)}
+    stage.model.eval()
+    with torch.no_grad():
+        before = float(stage.terms(batches[0], seed=2)["ntxent"])
+        upstream.dataset.levels[:] = 0
+        assert float(stage.terms(batches[0], seed=2)["ntxent"]) == before
+    assert all(np.array_equal(one, other) for one, other in zip(batches, stage.batches(0), strict=True))
+
+
+def test_supervised_weighs_the_classes_of_the_training_labels(upstream_of):
+    config, upstream = upstream_of("supervised")
+    upstream.dataset.levels[:18] = [0] * 9 + [1] * 6 + [2] * 3
+    stage = Supervised(upstream, config.supervised, config.optimizer)
+    assert stage.class_weights.tolist() == pytest.approx([18 / (3 * 9), 18 / (3 * 6), 18 / (3 * 3)])
+    assert sorted(np.concatenate(list(stage.batches(0)))) == list(range(18))
+    stage.model.eval()
+    batch = np.array([0, 9, 10, 17])
+    with torch.no_grad():
+        loss = float(stage.terms(batch, seed=3)["cross_entropy"])
+        features = upstream.model.network.encoder.features(upstream.augmented(batch, seed=3)).embedding
+        shares = stage.head(features).log_softmax(dim=1)
+    weights = [2 / 3, 1.0, 1.0, 2.0]
+    by_hand = -sum(w * float(shares[i, k]) for i, (w, k) in enumerate(zip(weights, (0, 1, 1, 2), strict=True)))
+    assert loss == pytest.approx(by_hand / sum(weights), rel=1e-4)
+
+
+def test_supervised_learns_to_grade_and_leaves_its_head_behind(upstream_of):
+    config, upstream = upstream_of("supervised", supervised={"batch_size": 18})
+    stage = Supervised(upstream, config.supervised, config.optimizer)
+    stage.begin_epoch(0)
+    batch = next(iter(stage.batches(0)))
+    losses = []
+    for _ in range(10):
+        loss = stage.terms(batch, seed=1)["cross_entropy"]
+        stage.optimizer.zero_grad()
+        loss.backward()
+        stage.optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    assert {"extras.grade.weight", "extras.grade.bias"} <= set(upstream.model.state_dict())
+    assert not [name for name in upstream.model.network.state_dict() if "grade" in name]
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_corn_classifier_is_trained_on_its_conditional_logits(weighted, tiny_upstream):
+    config, upstream = tiny_upstream({"classifier": {"head": "corn", "class_weighted": weighted}})
+    upstream.dataset.levels[:18] = [0] * 9 + [1] * 6 + [2] * 3
+    stage = ClassifierStage(upstream, config.classifier)
+    stage.trained.eval()
+    rows = np.stack([np.arange(18), np.zeros(18, np.int64)], axis=1)
+    with torch.no_grad():
+        (name, loss), *_ = stage.terms(rows, seed=0).items()
+        conditional = stage.trained[:-1](stage.features[0])
+    weights = torch.tensor([2 / 3, 1.0, 2.0]) if weighted else None
+    expected = corn_loss(conditional, stage.levels, class_weights=weights)
+    assert (name, float(loss)) == ("corn", pytest.approx(float(expected), rel=1e-5))
+    assert stage.trained(stage.features[0]).shape == (18, 3)
+
+
+@pytest.mark.parametrize("head", ["softmax", "corn"])
+def test_a_temperature_makes_validation_likelier_and_changes_no_grade(head, tiny_upstream):
+    config, upstream = tiny_upstream({"classifier": {"head": head, "temperature": "validation"}})
+    classifier, val = upstream.model.network.classifier.eval(), upstream.dataset.parts["val"]
+    embedding = torch.from_numpy(
+        embed(upstream.model.network, upstream.dataset, val, compute=upstream.compute).embedding
+    )
+    levels = upstream.dataset.levels[val]
+    with torch.no_grad():
+        # Surer of itself than six images of random noise allow.
+        fold_temperature(classifier, 0.002)
+        before = classifier(embedding).numpy()
+        temperature = calibrate_classifier(upstream, config.classifier)
+        after = classifier(embedding).numpy()
+    assert temperature > 1
+    np.testing.assert_allclose(after, before / temperature, rtol=1e-4, atol=1e-5)
+    assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
+    assert negative_log_likelihood(after, levels) < negative_log_likelihood(before, levels)
+
+
+def test_no_temperature_is_fitted_unasked(tiny_upstream):
+    config, upstream = tiny_upstream()
+    before = state_digest(upstream.model.network.classifier)
+    assert calibrate_classifier(upstream, config.classifier) == 1.0
+    assert state_digest(upstream.model.network.classifier) == before

@@ -6,8 +6,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from semise_sdk.errors import ConfigError, DataError, TrainingError
+from semise_sdk.models.network import load_network
 from semise_sdk.reporting import SilentReporter
 from semise_sdk.spec import ModelInfo
+from semise_training.config import read_config
+from semise_training.methods import find_method
 from semise_training.run_folder import read_records
 from semise_training.train import resume, train
 
@@ -87,6 +90,63 @@ def test_the_untrained_encoder_is_a_method_on_the_same_split(tiny_run, phantoms,
     assert {record["stage"] for record in read_records(run.metrics)} == {"classifier", "unet"}
 
 
+def test_the_majority_method_is_refused_in_favour_of_compare(phantoms, tmp_path, tiny_config):
+    with pytest.raises(ConfigError, match=r"found majority.*semise compare"):
+        train(tiny_config(phantoms, method="majority"), tmp_path / "run", reporter=SilentReporter())
+    assert not (tmp_path / "run").exists()
+
+
+SHORT = {
+    "simclr": {"epochs": 1, "batch_size": 20},
+    "supervised": {"epochs": 2, "batch_size": 20},
+    "phase1": {"epochs": 1},
+    "phase2": {"epochs": 1},
+    "unet": {"epochs": 0},
+}
+
+
+@pytest.mark.parametrize("method", ["supervised", "simclr", "supcon-n", "conpro"])
+def test_every_method_leaves_a_model_like_any_other(method, phantoms, tmp_path, tiny_config):
+    run = train(tiny_config(phantoms, method=method, **SHORT), tmp_path / "run", reporter=SilentReporter())
+    config = read_config(run.config)
+    model = ModelInfo.from_json(json.loads((run.checkpoint / "model.json").read_text()))
+    assert model.network.projection == ("identity" if method == "supervised" else "heads")
+    assert load_network(model.network, run.checkpoint / "model.safetensors").classifier is not None
+    views = {record["stage"]: record["views"] for record in read_records(run.metrics)}
+    assert views.pop("classifier") == 0
+    assert list(views) == [stage.section for stage in find_method(config.method).upstream]
+    assert all(views.values())
+
+
+def test_a_killed_supervised_run_resumes_with_its_linear_head(phantoms, tmp_path, tiny_config):
+    config = tiny_config(phantoms, method="supervised", **SHORT)
+    whole = train(config, tmp_path / "whole", reporter=SilentReporter())
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", reporter=KillingReporter("supervised", 4))
+    with pytest.raises(Killed):
+        resume(tmp_path / "killed", reporter=KillingReporter("classifier", 3))
+    found = resume(tmp_path / "killed", reporter=SilentReporter())
+    expected, weights = (load_file(run.checkpoint / "model.safetensors") for run in (whole, found))
+    assert all((expected[name] == weights[name]).all() for name in expected)
+    assert comparable(found.root) == comparable(whole.root)
+
+
+def test_an_ordinal_calibrated_classifier_is_recorded_and_resumes(phantoms, tmp_path, tiny_config):
+    ordinal = {"classifier": {"head": "corn", "temperature": "validation"}, "unet": {"epochs": 1}}
+    config = tiny_config(phantoms, method="imagenet", **ordinal)
+    whole = train(config, tmp_path / "whole", reporter=SilentReporter())
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", reporter=KillingReporter("unet", 1))
+    found = resume(tmp_path / "killed", reporter=SilentReporter())
+    expected, weights = (load_file(run.checkpoint / "model.safetensors") for run in (whole, found))
+    assert all((expected[name] == weights[name]).all() for name in expected)
+    temperature = json.loads((whole.checkpoint / "calibration.json").read_text())["classifier_temperature"]
+    assert float(expected["classifier.6.inverse_temperature"][0]) == pytest.approx(1 / temperature, rel=1e-5)
+    assert temperature != 1
+    model = ModelInfo.from_json(json.loads((whole.checkpoint / "model.json").read_text()))
+    assert model.network.classifier_head == "corn"
+
+
 def test_leaky_data_is_refused_with_every_problem(phantoms, tmp_path, tiny_config):
     lines = phantoms.read_text().splitlines()
     header = lines[0] + ",split"
@@ -99,6 +159,6 @@ def test_leaky_data_is_refused_with_every_problem(phantoms, tmp_path, tiny_confi
 
 
 def test_an_unknown_method_lists_the_known_ones(phantoms, tmp_path, tiny_config):
-    with pytest.raises(ConfigError, match="semise, imagenet"):
+    with pytest.raises(ConfigError, match="majority, imagenet, supervised, simclr, supcon-2, supcon-n"):
         train(tiny_config(phantoms, method="magic"), tmp_path / "run", reporter=SilentReporter())
     assert not (tmp_path / "run").exists()

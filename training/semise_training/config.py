@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from semise_sdk.errors import ConfigError
-from semise_sdk.spec import Colour, Fit, InputSpec, Interpolation, ReferenceMode
+from semise_sdk.spec import ClassifierHead, Colour, Fit, InputSpec, Interpolation, ReferenceMode
 from semise_training.augment import AugmentConfig
+from semise_training.sections import (
+    Count,
+    Fraction,
+    Phase1Config,
+    Phase2Config,
+    Positive,
+    Section,
+    SimCLRConfig,
+    SupervisedConfig,
+)
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
 Part = Literal["train", "val", "test", "calibration"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: an unknown key is an error, and nothing changes after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataConfig(Section):
@@ -32,8 +33,8 @@ class DataConfig(Section):
     """
 
     manifest: Path
-    columns: dict[str, str] = {}
-    fractions: dict[Part, Fraction] = {"train": 0.7, "val": 0.15, "test": 0.15}
+    columns: dict[str, str] = Field(default={})
+    fractions: dict[Part, Fraction] = Field(default={"train": 0.7, "val": 0.15, "test": 0.15})
     folds: Count = 0
     fold: Count = 0
 
@@ -107,64 +108,22 @@ class OptimizerConfig(Section):
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Phase1Config(Section):
-    """Phase 1, eq. 1: healthy against anomalous (``binary``) or every grade apart (``classes``)."""
-
-    epochs: Count = 6
-    pairs: Literal["binary", "classes"] = "binary"
-    pairing: Literal["inbatch", "sampled"] = "inbatch"
-    pairs_per_epoch: Annotated[int, Field(ge=1)] = 100_000
-    batch_size: Annotated[int, Field(ge=4)] = 48
-    margin: Positive = 1.0
-
-
-class NTXentConfig(Section):
-    """Eq. 2 and its readings."""
-
-    temperature: Positive = 0.2
-    norm: Literal["simclr", "paper"] = "simclr"
-    views: Literal["original_aug", "two_aug"] = "two_aug"
-    scope: Literal["anomalous", "all", "all+unlabeled"] = "all+unlabeled"
-    mask: Literal["none", "image", "group"] = "image"
-
-
-class PreferenceConfig(Section):
-    """Eq. 3 and its readings."""
-
-    beta: Positive = 5.0
-    ties: Literal["drop", "half"] = "drop"
-    margin: Annotated[float, Field(ge=0)] = 0.0
-    reference: Literal["random", "mean"] = "mean"
-    detach_reference: bool = True
-
-
-class Phase2Config(Section):
-    """Phase 2: alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1 kept on."""
-
-    epochs: Count = 10
-    alpha: Fraction = 0.1
-    pairing: Literal["inbatch", "sampled"] = "inbatch"
-    pairs_per_epoch: Annotated[int, Field(ge=1)] = 100_000
-    batch_size: Annotated[int, Field(ge=4)] = 48
-    balance: Literal["none", "chance"] = "none"
-    class_pair_weight: Annotated[float, Field(ge=0)] = 1.0
-    class_pairs: Literal["binary", "classes"] = "classes"
-    class_pair_margin: Positive = 1.0
-    class_pair_margin_per_level: Annotated[float, Field(ge=0)] = 0.0
-    ntxent: NTXentConfig = NTXentConfig()
-    preference: PreferenceConfig = PreferenceConfig()
-
-
 class ClassifierConfig(Section):
-    """The grade classifier on cached frozen features; the epoch is chosen by validation macro-F1."""
+    """The grade classifier on cached frozen features; the epoch is chosen by validation macro-F1.
+
+    ``head`` is ``softmax`` (cross-entropy) or ``corn`` (ordinal: CORN); ``temperature`` ``validation`` scales the
+    finished classifier's logits so that they fit the validation labels best.
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 60
     batch_size: Annotated[int, Field(ge=2)] = 64
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     hidden: tuple[int, int] = (256, 128)
+    head: ClassifierHead = "softmax"
     class_weighted: bool = True
     augmented_views: Count = 4
+    temperature: Literal["none", "validation"] = "none"
 
 
 class UnetConfig(Section):
@@ -185,11 +144,14 @@ class RuntimeConfig(Section):
     threads: Count = 0
 
 
+DEFAULT_METHOD = "semise"
+
+
 class TrainConfig(Section):
     """Everything a run depends on."""
 
     name: str = "semise"
-    method: str = "semise"
+    method: str = DEFAULT_METHOD
     seed: Count = 0
     data: DataConfig
     input: InputConfig = InputConfig()
@@ -199,6 +161,8 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     phase1: Phase1Config = Phase1Config()
     phase2: Phase2Config = Phase2Config()
+    simclr: SimCLRConfig = SimCLRConfig()
+    supervised: SupervisedConfig = SupervisedConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     unet: UnetConfig = UnetConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -209,12 +173,20 @@ PRESETS = ("recommended", "faithful")
 
 
 def build_config(preset: str, overrides: Mapping[str, object]) -> TrainConfig:
-    """Returns the preset with ``overrides`` (nested as the configuration) on top.
+    """Returns the preset, with what its method changes on top of it, and ``overrides`` on top of both.
+
+    Args:
+        preset: ``recommended`` or ``faithful``.
+        overrides: Settings, nested as the configuration; ``method`` among them chooses the method.
 
     Raises:
-        ConfigError: unknown preset, or wrong keys and values, all of them in one message.
+        ConfigError: unknown preset or method, or wrong keys and values, all of them in one message.
     """
-    return parse_config(merge(load_preset(preset), overrides))
+    # Methods are made of stages, which are built from this module's sections: only here does it look back at them.
+    from semise_training.methods import find_method
+
+    method = find_method(str(overrides.get("method", DEFAULT_METHOD)))
+    return parse_config(merge(merge(load_preset(preset), method.overrides), overrides))
 
 
 def load_preset(name: str) -> dict[str, object]:

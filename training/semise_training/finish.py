@@ -15,17 +15,19 @@ from semise_training.run_folder import RunFolder
 from semise_training.stages.upstream import Upstream
 
 
-def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream) -> None:
+def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream, *, temperature: float = 1.0) -> None:
     """Writes ``checkpoint/model.safetensors``, ``references.safetensors``, ``calibration.json`` and ``model.json``.
 
-    ``model.json`` comes last: where it stands, the run is finished.
+    ``temperature`` is what the classifier's logits were divided by; it is only recorded. ``model.json``
+    comes last: where it stands, the run is finished.
     """
     network = upstream.model.network.float()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(run.checkpoint / "model.safetensors", save(tensors))
     bank = ReferenceBank(upstream.healthy_vectors(full_precision=True).reference, config.heads.reference_mode)
     _save_bank(bank, run.checkpoint / "references.safetensors")
-    write_text(run.checkpoint / "calibration.json", json.dumps(_calibration(upstream, bank), indent=2))
+    calibration = _calibration(upstream, bank) | {"classifier_temperature": temperature}
+    write_text(run.checkpoint / "calibration.json", json.dumps(calibration, indent=2))
     model = ModelInfo(
         name=config.name,
         spec=config.input.spec(),

@@ -81,15 +81,15 @@ def run_stage(stage: Stage, session: Session, optimizer_config: OptimizerConfig)
     session.reporter.start(stage.name, (stage.epochs - first_epoch) * stage.steps_per_epoch())
     scaler = session.compute.gradient_scaler()
     for epoch in range(first_epoch, stage.epochs):
-        started = time.monotonic()
+        started, views_before = time.monotonic(), stage.model.views
         try:
             means = _train_epoch(stage, epoch, session, optimizer_config, scaler=scaler)
         except torch.OutOfMemoryError as error:
             raise TrainingError(f"{stage.name}: out of memory, lower {stage.name}.batch_size or input.size") from error
         monitors = stage.end_epoch(epoch)
-        seconds = round(time.monotonic() - started, 3)
-        record = {"stage": stage.name, "epoch": epoch + 1, "seconds": seconds, "loss": means, **monitors}
-        append_record(session.run.metrics, record)
+        seconds, views = round(time.monotonic() - started, 3), stage.model.views - views_before
+        record = {"stage": stage.name, "epoch": epoch + 1, "seconds": seconds, "views": views, "loss": means}
+        append_record(session.run.metrics, record | monitors)
         _keep(stage, epoch, monitors, checkpoint)
         checkpoint.save(session.run.checkpoint)
         if epoch + 1 == stage.epochs:
@@ -187,7 +187,7 @@ def _finish(stage: Stage, checkpoint: Checkpoint) -> None:
 
 
 def restore_model(model: nn.Module, run: RunFolder) -> None:
-    """Gives a model the weights of the run's checkpoint, where it has one."""
+    """Gives a model the weights of the run's checkpoint, where it has one; a stage restores its own extras."""
     weights = Checkpoint.load(run.checkpoint).section("model")
     if weights:
-        model.load_state_dict(weights)
+        model.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith("extras.")})

@@ -20,16 +20,28 @@ from semise_training.seeds import derived_seed
 
 
 class TrainingModel(nn.Module):
-    """What is trained: ``network`` is deployed, ``ntxent_head`` serves NT-Xent where it has a head of its own."""
+    """What is trained.
+
+    ``network`` is deployed, ``ntxent_head`` serves NT-Xent where it has a head of its own, ``extras`` are the modules
+    that a single stage trains with and leaves behind. ``views`` counts the images passed through f in training mode.
+    """
 
     def __init__(self, network: SemiSeNetwork, ntxent_head: nn.Module | None) -> None:
         super().__init__()
         self.network = network
         self.ntxent_head = ntxent_head
+        self.extras = nn.ModuleDict()
+        self.views = 0
+
+    def features(self, planes: Tensor) -> Tensor:
+        """Returns f(x), ``[N, F]``, of float planes ``[N, 3, H, W]`` in 0 to 255."""
+        if self.training:
+            self.views += len(planes)
+        return self.network.encoder.features(planes).embedding
 
     def project(self, planes: Tensor) -> Tensor:
         """Returns g(f(x)), ``[N, D]``, of float planes ``[N, 3, H, W]`` in 0 to 255."""
-        projected: Tensor = self.network.projection(self.network.encoder.features(planes).embedding)
+        projected: Tensor = self.network.projection(self.features(planes))
         return projected
 
     def contrast(self, projected: Tensor) -> Tensor:
@@ -42,7 +54,7 @@ class TrainingModel(nn.Module):
 def build_model(config: TrainConfig, *, classes: int, identity: bool) -> TrainingModel:
     """Returns the model at its start: encoder weights as ``config.encoder`` says, heads from the run's seed.
 
-    ``identity`` leaves g and h out: the score is the distance of f's own features (the ``imagenet`` method).
+    ``identity`` leaves g and h out: the score is the distance of f's own features.
 
     Raises:
         ConfigError: unknown encoder, or weights that are not its.
@@ -81,5 +93,6 @@ def network_config(config: TrainConfig, body: TimmBody, *, classes: int, identit
         std=std,
         classes=classes,
         classifier_hidden=config.classifier.hidden,
+        classifier_head=config.classifier.head,
         decoder_channels=config.unet.decoder_channels if config.unet.epochs else (),
     )

@@ -20,13 +20,14 @@ from semise_training.run_folder import RunFolder
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.unet import UnetStage
 from semise_training.stages.upstream import Upstream
+from semise_training.temperature import calibrate_classifier
 
 
 def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
     """Trains a new run in ``root`` and returns its folder.
 
     Raises:
-        ConfigError: ``root`` already holds a run.
+        ConfigError: ``root`` already holds a run, or the method has no network to train.
         DataError: the manifest or its images are wrong.
         TrainingError: the training diverged or collapsed.
         OutputError: the folder could not be written.
@@ -34,7 +35,11 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
     if root.exists() and not root.is_dir():
         raise ConfigError(f"expected a folder for the run, found a file {root}: name another --out")
     run = RunFolder(root)
-    find_method(config.method)
+    if find_method(config.method).is_constant:
+        raise ConfigError(
+            f"expected a method that trains a network, found {config.method}, which has none: measure it beside the "
+            f"others with `semise compare DATA --methods {config.method}`"
+        )
     if run.is_started:
         raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
     run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
@@ -67,13 +72,15 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
     _learn_representation(method, upstream, config, session)
     _train_heads(upstream, config, session)
     plots.draw_run(run, upstream)
-    write_model(run, config, upstream)
+    # After the last checkpoint: a resumed run must not fold a temperature in twice.
+    temperature = calibrate_classifier(upstream, config.classifier)
+    write_model(run, config, upstream, temperature=temperature)
     return run
 
 
 def _learn_representation(method: Method, upstream: Upstream, config: TrainConfig, session: Session) -> None:
-    for factory in method.upstream:
-        stage = factory(upstream, config)
+    for row in method.upstream:
+        stage = row.build(upstream, config)
         if stage.epochs:
             run_stage(stage, session, config.optimizer)
 

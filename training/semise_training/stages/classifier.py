@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semise_sdk.metrics import macro_f1, maee
+from semise_sdk.models.heads import conditional_logits
 from semise_training.config import ClassifierConfig
 from semise_training.embedding import embed
+from semise_training.losses import corn_loss
 from semise_training.model import TrainingModel
 from semise_training.monitors import majority_fraction
 from semise_training.seeds import derived_seed
@@ -18,7 +20,7 @@ from semise_training.stages.upstream import Upstream
 
 
 class ClassifierStage:
-    """Class-weighted cross-entropy on f's frozen features; weights come from the training labels only."""
+    """Class-weighted cross-entropy or CORN on f's frozen features; weights come from the training labels only."""
 
     name = "classifier"
     selection: str | None = "macro_f1"
@@ -37,7 +39,7 @@ class ClassifierStage:
         self.levels = upstream.levels(train)
         self.val_features = self._clean_features(upstream, val)
         self.val_levels = upstream.dataset.levels[val]
-        self.class_weights = self._class_weights()
+        self.class_weights = class_weights(self.levels, self.classes) if config.class_weighted else None
 
     def _clean_features(self, upstream: Upstream, indices: NDArray[np.int64]) -> Tensor:
         vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute)
@@ -50,12 +52,6 @@ class ClassifierStage:
             seed = derived_seed(self.seed, "classifier view", view)
             views.append(augmented_features(upstream, train, seed=seed))
         return torch.stack(views)
-
-    def _class_weights(self) -> Tensor | None:
-        if not self.config.class_weighted:
-            return None
-        counts = torch.bincount(self.levels, minlength=self.classes).float()
-        return counts.sum() / (self.classes * counts.clamp(min=1))
 
     def steps_per_epoch(self) -> int:
         """Returns the number of batches of an epoch."""
@@ -76,10 +72,14 @@ class ClassifierStage:
             yield pairs[start : start + self.config.batch_size]
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
-        """Returns the cross-entropy of a batch."""
+        """Returns the cross-entropy of a batch, or its CORN loss."""
         rows, views = torch.from_numpy(batch.T.copy()).to(self.device)
-        logits = self.trained(self.features[views, rows])
-        return {"cross_entropy": nn.functional.cross_entropy(logits.float(), self.levels[rows], self.class_weights)}
+        features, levels = self.features[views, rows], self.levels[rows]
+        if self.config.head == "corn":
+            conditional = conditional_logits(self.model.network.classifier, features)
+            return {"corn": corn_loss(conditional, levels, class_weights=self.class_weights)}
+        logits = self.trained(features).float()
+        return {"cross_entropy": nn.functional.cross_entropy(logits, levels, self.class_weights)}
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
         """Returns macro-F1, MAEE and the majority fraction on validation data."""
@@ -91,6 +91,12 @@ class ClassifierStage:
             "maee": maee(self.val_levels, predicted),
             "majority_fraction": majority_fraction(predicted),
         }
+
+
+def class_weights(levels: Tensor, classes: int) -> Tensor:
+    """Returns the weight ``[K]`` of each class: N / (K n), so that every class counts the same in the loss."""
+    counts = torch.bincount(levels, minlength=classes).float()
+    return counts.sum() / (classes * counts.clamp(min=1))
 
 
 def augmented_features(upstream: Upstream, indices: NDArray[np.int64], *, seed: int, batch: int = 32) -> Tensor:

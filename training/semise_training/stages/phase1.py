@@ -1,6 +1,5 @@
-"""Phase 1: the encoder learns to tell healthy from anomalous (eq. 1)."""
+"""Phase 1: the encoder learns to tell healthy from anomalous (eq. 1), or every grade from the others."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,15 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semise_training.config import OptimizerConfig, Phase1Config
-from semise_training.losses import class_pair_loss, pair_margin_loss
+from semise_training.config import OptimizerConfig
+from semise_training.losses import class_pair_loss, pair_margin_loss, supcon_loss
 from semise_training.pairing import balanced_batches, sampled_pairs
+from semise_training.sections import Phase1Config
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
 
 
 class Phase1:
-    """Pair margin loss between g(f(x)) of two images, similar when of the same kind."""
+    """Pair margin loss, or Khosla's SupCon loss, between g(f(x)) of images that are similar when of the same kind."""
 
     name = "phase1"
     selection: str | None = None
@@ -40,9 +40,7 @@ class Phase1:
 
     def steps_per_epoch(self) -> int:
         """Returns the number of batches of an epoch."""
-        if self.config.pairing == "sampled":
-            return max(1, self.config.pairs_per_epoch // self.config.batch_size)
-        return math.ceil(len(self.train) / self.config.batch_size)
+        return self.config.batches(len(self.train))
 
     def begin_epoch(self, epoch: int) -> None:
         """Sets the training mode."""
@@ -50,22 +48,23 @@ class Phase1:
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         """Yields ``[B]`` class-balanced images, or ``[P, 2]`` sampled pairs."""
-        seed = derived_seed(self.upstream.seed, self.name)
+        seed, steps, size = derived_seed(self.upstream.seed, self.name), self.steps_per_epoch(), self.config.batch_size
         if self.config.pairing == "inbatch":
             kinds = self._kinds(self.train)
-            for rows in balanced_batches(kinds, batch_size=self.config.batch_size, seed=seed, epoch=epoch):
+            for rows in balanced_batches(kinds, batch_size=size, seed=seed, epoch=epoch, batches=steps):
                 yield self.train[rows]
             return
-        count = self.steps_per_epoch() * self.config.batch_size
         levels = self.upstream.dataset.levels[self.train]
-        pairs = sampled_pairs(levels, count=count, kind=self.config.pairs, seed=derived_seed(seed, epoch))
-        yield from batched(self.train[pairs], self.config.batch_size)
+        pairs = sampled_pairs(levels, count=steps * size, kind=self.config.pairs, seed=derived_seed(seed, epoch))
+        yield from batched(self.train[pairs], size)
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
-        """Returns the pair margin loss of a batch."""
+        """Returns the loss of a batch."""
         flat = batch.T.reshape(-1)
         projected = self.model.project(self.upstream.augmented(flat, seed=seed))
         kinds = torch.from_numpy(self._kinds(flat)).to(projected.device)
+        if self.config.objective == "supcon":
+            return {"supcon": supcon_loss(projected, kinds, temperature=self.config.temperature)}
         if batch.ndim == 1:
             ids = torch.from_numpy(flat).to(projected.device)
             return {"pairs": class_pair_loss(projected, kinds, margin=self.config.margin, image_ids=ids)}
@@ -77,3 +76,8 @@ class Phase1:
         """Returns the validation monitors but ``monotone_radius``: eq. 1 puts no grade farther than another."""
         figures = validation_monitors(self.upstream, stage=self.name, of_projection=True)
         return {name: figure for name, figure in figures.items() if name != "monotone_radius"}
+
+
+def views_per_batch(config: Phase1Config) -> float:
+    """Returns how many images a batch passes through f."""
+    return config.batch_size * (2 if config.pairing == "sampled" else 1)

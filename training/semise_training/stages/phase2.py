@@ -1,6 +1,5 @@
-"""Phase 2: NT-Xent on two views (eq. 2) beside the preference loss (eq. 3), with a class-pair term that may stay on."""
+"""Phase 2: NT-Xent on two views (eq. 2) beside the preference loss (eq. 3), with further terms that may join them."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semise_sdk.references import mean_direction
-from semise_training.config import OptimizerConfig, Phase2Config
+from semise_training.config import OptimizerConfig
+from semise_training.data.size import DataSize
 from semise_training.losses import (
     CHANCE_PREFERENCE,
     chance_ntxent,
@@ -19,9 +19,11 @@ from semise_training.losses import (
     inbatch_preference_loss,
     ntxent_loss,
     preference_loss,
+    rank_n_contrast_loss,
 )
 from semise_training.monitors import alignment, gradient_norms
 from semise_training.pairing import balanced_batches, sampled_pairs, unlabeled_batches
+from semise_training.sections import Phase2Config
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
 
@@ -50,7 +52,7 @@ class Contrasted:
 
 
 class Phase2:
-    """alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1."""
+    """alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1 + weighted Rank-N-Contrast."""
 
     name = "phase2"
     selection: str | None = None
@@ -73,9 +75,7 @@ class Phase2:
 
     def steps_per_epoch(self) -> int:
         """Returns the number of batches of an epoch."""
-        if self.config.pairing == "sampled":
-            return max(1, self.config.pairs_per_epoch // self.config.batch_size)
-        return math.ceil(len(self.train) / self.config.batch_size)
+        return self.config.batches(len(self.train))
 
     def begin_epoch(self, epoch: int) -> None:
         """Measures the mean healthy direction in eval mode, then sets the training mode."""
@@ -102,16 +102,14 @@ class Phase2:
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         """Yields ``[B]`` class-balanced images, or ``[P, 2]`` sampled pairs."""
         levels = self.upstream.dataset.levels[self.train]
-        seed = derived_seed(self.upstream.seed, self.name)
+        seed, steps, size = derived_seed(self.upstream.seed, self.name), self.steps_per_epoch(), self.config.batch_size
         if self.config.pairing == "inbatch":
-            for rows in balanced_batches(levels, batch_size=self.config.batch_size, seed=seed, epoch=epoch):
+            for rows in balanced_batches(levels, batch_size=size, seed=seed, epoch=epoch, batches=steps):
                 yield self.train[rows]
             return
-        count = self.steps_per_epoch() * self.config.batch_size
-        pairs = sampled_pairs(
-            levels, count=count, kind="preference", ties=self.config.preference.ties, seed=derived_seed(seed, epoch)
-        )
-        yield from batched(self.train[pairs], self.config.batch_size)
+        ties, seed = self.config.preference.ties, derived_seed(seed, epoch)
+        pairs = sampled_pairs(levels, count=steps * size, kind="preference", ties=ties, seed=seed)
+        yield from batched(self.train[pairs], size)
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
         """Returns the weighted terms of phase 2."""
@@ -125,6 +123,9 @@ class Phase2:
             terms["preference"] = (1 - self.config.alpha) * self._preference(projected, labeled)
         if self.config.class_pair_weight > 0:
             terms["pairs"] = self.config.class_pair_weight * self._class_pairs(projected.labeled, labeled)
+        if self.config.rank_n_contrast_weight > 0:
+            contrast = self._rank_n_contrast(projected.labeled, labeled)
+            terms["rank_n_contrast"] = self.config.rank_n_contrast_weight * contrast
         if not self.first_batch:
             self.first_batch = self._first_batch_figures(terms, projected)
         return terms
@@ -216,6 +217,10 @@ class Phase2:
             image_ids=torch.from_numpy(labeled).to(vectors.device),
         )
 
+    def _rank_n_contrast(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
+        severity, levels = self.model.network.severity(vectors), self.upstream.levels(labeled)
+        return rank_n_contrast_loss(severity, levels, temperature=self.config.rank_n_contrast_temperature)
+
     def end_epoch(self, epoch: int) -> dict[str, object]:
         """Returns the first batch's figures and the validation monitors."""
         return {**self.first_batch, **validation_monitors(self.upstream, stage=self.name)}
@@ -228,3 +233,28 @@ class Phase2:
             first, second = projected.first_view.detach().float(), projected.second_view.detach().float()
             figures["alignment"] = round(alignment(first, second), 5)
         return figures
+
+
+def views_per_batch(config: Phase2Config, size: DataSize) -> float:
+    """Returns how many images a batch passes through f, a mean where NT-Xent takes the anomalous ones only."""
+    is_sampled = config.pairing == "sampled"
+    labeled = config.batch_size * (2 if is_sampled else 1)
+    drawn = config.batch_size if is_sampled else 1
+    references = drawn if config.preference.reference == "random" and config.alpha < 1 else 0
+    if config.alpha == 0:
+        return labeled + references
+    if config.ntxent.scope == "anomalous":
+        return labeled * (1 + _anomalous_share(config, size.images_per_level)) + references
+    is_joined = config.ntxent.scope == "all+unlabeled"
+    unlabeled = min(config.batch_size, size.unlabeled_images) if is_joined else 0
+    return 2 * (labeled + unlabeled) + references
+
+
+def _anomalous_share(config: Phase2Config, images_per_level: tuple[int, ...]) -> float:
+    """Returns the expected share of anomalous images in a batch; of three equal grades where nothing is known."""
+    counts = np.array(images_per_level or (1, 1, 1), np.float64)
+    drawn = counts > 0  # balanced batches hold every grade that there is equally often
+    if config.pairing == "sampled":
+        # Uniform over ordered pairs of different level, or of any two images.
+        drawn = counts * (counts.sum() - (counts if config.preference.ties == "drop" else 1))
+    return float(drawn[1:].sum() / drawn.sum())

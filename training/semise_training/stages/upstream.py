@@ -53,9 +53,9 @@ class Upstream:
 
 
 def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser of encoder, g and h; each group remembers its base rate for the schedule."""
+    """Returns the optimiser of encoder, heads and extras; each group remembers its base rate for the schedule."""
     network = model.network
-    heads = [*network.projection.parameters(), *network.severity.parameters()]
+    heads = [*network.projection.parameters(), *network.severity.parameters(), *model.extras.parameters()]
     if model.ntxent_head is not None:
         heads += list(model.ntxent_head.parameters())
     groups = [

@@ -1,0 +1,129 @@
+"""The sections of the configuration that train the encoder, one per stage, and how long an epoch of each is."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: an unknown key is an error, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageConfig(Section):
+    """A stage that trains f.
+
+    An epoch is one pass over the images or, where ``batches_per_epoch`` is above 0, that many batches.
+    """
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=4)] = 48
+    batches_per_epoch: Count = 0
+
+    def batches(self, images: int) -> int:
+        """Returns the number of batches of an epoch over so many images."""
+        return self.batches_per_epoch or math.ceil(images / self.batch_size)
+
+    def usual_epochs(self, batches: float, *, images: int) -> int:
+        """Returns into how many epochs a training of so many batches is best divided."""
+        return max(1, round(batches / self.batches(images)))
+
+    def resized(self, *, epochs: int, batches: int) -> Self:
+        """Returns the section with so many epochs of so many batches each."""
+        return self.model_copy(update={"epochs": epochs, "batches_per_epoch": batches})
+
+
+class PairStageConfig(StageConfig):
+    """A stage on pairs: all those of a batch of images, or ``pairs_per_epoch`` sampled ones in batches of pairs."""
+
+    pairing: Literal["inbatch", "sampled"] = "inbatch"
+    pairs_per_epoch: Annotated[int, Field(ge=1)] = 100_000
+
+    def batches(self, images: int) -> int:
+        """Returns the number of batches of an epoch; sampled pairs do not depend on the images."""
+        if self.pairing == "sampled":
+            return max(1, self.pairs_per_epoch // self.batch_size)
+        return super().batches(images)
+
+    def usual_epochs(self, batches: float, *, images: int) -> int:
+        """Returns into how many epochs so many batches are divided; those of sampled pairs have any length."""
+        return self.epochs if self.pairing == "sampled" else super().usual_epochs(batches, images=images)
+
+    def resized(self, *, epochs: int, batches: int) -> Self:
+        """Returns the section with so many epochs of so many batches each."""
+        if self.pairing == "sampled":
+            return self.model_copy(update={"epochs": epochs, "pairs_per_epoch": batches * self.batch_size})
+        return super().resized(epochs=epochs, batches=batches)
+
+
+class Phase1Config(PairStageConfig):
+    """Phase 1: healthy against anomalous (``binary``) or every grade apart (``classes``).
+
+    ``objective`` is eq. 1 (``pair_margin``, with ``margin``) or Khosla's SupCon loss (``supcon``, with
+    ``temperature``), whose positives are the other images of a kind in the batch.
+    """
+
+    epochs: Count = 6
+    pairs: Literal["binary", "classes"] = "binary"
+    objective: Literal["pair_margin", "supcon"] = "pair_margin"
+    margin: Positive = 1.0
+    temperature: Positive = 0.1
+
+
+class NTXentConfig(Section):
+    """Eq. 2 and its readings."""
+
+    temperature: Positive = 0.2
+    norm: Literal["simclr", "paper"] = "simclr"
+    views: Literal["original_aug", "two_aug"] = "two_aug"
+    scope: Literal["anomalous", "all", "all+unlabeled"] = "all+unlabeled"
+    mask: Literal["none", "image", "group"] = "image"
+
+
+class PreferenceConfig(Section):
+    """Eq. 3 and its readings."""
+
+    beta: Positive = 5.0
+    ties: Literal["drop", "half"] = "drop"
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    reference: Literal["random", "mean"] = "mean"
+    detach_reference: bool = True
+
+
+class Phase2Config(PairStageConfig):
+    """Phase 2: alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1 kept on.
+
+    ``rank_n_contrast_weight`` above 0 adds Rank-N-Contrast on the severity vectors of the labeled images.
+    """
+
+    epochs: Count = 10
+    alpha: Fraction = 0.1
+    balance: Literal["none", "chance"] = "none"
+    class_pair_weight: Annotated[float, Field(ge=0)] = 1.0
+    class_pairs: Literal["binary", "classes"] = "classes"
+    class_pair_margin: Positive = 1.0
+    class_pair_margin_per_level: Annotated[float, Field(ge=0)] = 0.0
+    rank_n_contrast_weight: Annotated[float, Field(ge=0)] = 0.0
+    rank_n_contrast_temperature: Positive = 0.2
+    ntxent: NTXentConfig = NTXentConfig()
+    preference: PreferenceConfig = PreferenceConfig()
+
+
+class SimCLRConfig(StageConfig):
+    """NT-Xent alone on two augmented views; 13 epochs are as many views as ``recommended`` takes in 6 + 10."""
+
+    epochs: Count = 13
+    temperature: Positive = 0.2
+
+
+class SupervisedConfig(StageConfig):
+    """Cross-entropy fine-tuning of f; 26 epochs are as many views as ``recommended`` takes in 6 + 10."""
+
+    epochs: Count = 26
+    class_weighted: bool = True
