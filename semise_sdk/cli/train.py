@@ -27,7 +27,7 @@ def train(
     columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<date-time> by default.")] = None,
     preset: Annotated[str | None, typer.Option(help="recommended or faithful.")] = None,
-    method: Annotated[str | None, typer.Option(help="semise, or imagenet (the untrained encoder).")] = None,
+    method: Annotated[str | None, typer.Option(help="semise, imagenet (the untrained encoder) or soda.")] = None,
     encoder: Annotated[str | None, typer.Option(help="timm model name; resnet50.tv_in1k by default.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Encoder weights, .safetensors with timm's names.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,

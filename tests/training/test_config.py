@@ -25,6 +25,13 @@ def test_faithful_is_the_papers_protocol():
     assert not config.heads.residual
 
 
+def test_sodas_optimiser_is_its_papers_whatever_part_is_set():
+    optimizer = build_config("recommended", merge(DATA, {"soda": {"optimizer": {"lr": 2e-4}}})).soda.optimizer
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay, optimizer.clip_norm) == (2e-4, (0.9, 0.95), 0.05, 1)
+    default = build_config("faithful", DATA).soda.optimizer
+    assert (default.name, default.lr) == ("adamw", 2 * default.head_lr)
+
+
 def test_all_wrong_settings_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
         build_config("recommended", merge(DATA, {"phase2": {"alpha": 2}, "unknown": 1, "augment": {"blurr": 0.5}}))
@@ -58,7 +65,16 @@ def test_encoder_weights_need_init_file():
 
 @pytest.mark.parametrize(
     "setting",
-    ["data.fold=9", "data.folds=1", "seed=-1", "classifier.epochs=0", "phase2.alpha=["],
+    [
+        "data.fold=9",
+        "data.folds=1",
+        "seed=-1",
+        "classifier.epochs=0",
+        "phase2.alpha=[",
+        "soda.target_size=30",
+        "soda.target_size=512",
+        "soda.channels=12",
+    ],
 )
 def test_a_setting_that_could_only_fail_later_is_refused_now(setting):
     with pytest.raises(ConfigError):

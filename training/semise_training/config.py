@@ -95,12 +95,13 @@ class HeadsConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """One optimiser; ``head_lr`` is the rate of g and h."""
+    """One optimiser; ``head_lr`` is the rate of g and h, ``betas`` are AdamW's."""
 
     name: Literal["sgd", "adamw"] = "adamw"
     lr: Positive = 5e-4
     head_lr: Positive = 5e-4
     momentum: Fraction = 0.9
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: Fraction = 0.05
@@ -155,6 +156,48 @@ class Phase2Config(Section):
     preference: PreferenceConfig = PreferenceConfig()
 
 
+class SodaOptimizerConfig(OptimizerConfig):
+    """SODA's own optimiser: the encoder's ``lr`` is twice the ``head_lr`` of bottleneck and denoiser."""
+
+    lr: Positive = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+
+
+class SodaConfig(Section):
+    """The diffusion bottleneck of the ``soda`` method (method: section 4).
+
+    The defaults are for a CPU: on a GPU take ``target_size: 64`` and a level more. ``average_decay`` is that of the
+    deployed encoder; ``optimizer`` takes the place of the shared one. ``section_drop`` above 0 is SODA's layer
+    modulation: z is cut into one section a level, each dropped with that probability; off by default, as section 4 does
+    not ask for it.
+    """
+
+    epochs: Count = 16
+    batch_size: Annotated[int, Field(ge=2)] = 48
+    latent_dim: Annotated[int, Field(ge=8)] = 256
+    latent_drop: Fraction = 0.1
+    section_drop: Fraction = 0.0
+    target_size: Annotated[int, Field(ge=8)] = 32
+    channels: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    channel_multipliers: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 2)
+    timesteps: Annotated[int, Field(ge=1)] = 1000
+    schedule: Literal["cosine", "inverted"] = "inverted"
+    average_decay: Fraction = 0.999
+    optimizer: SodaOptimizerConfig = SodaOptimizerConfig()
+
+    @model_validator(mode="after")
+    def _sides_can_be_halved(self) -> "SodaConfig":
+        divisor = 2 ** (len(self.channel_multipliers) - 1)
+        if self.target_size % divisor:
+            raise ValueError(
+                f"expected a target_size divisible by {divisor}, as {len(self.channel_multipliers)} levels halve it, "
+                f"found {self.target_size}"
+            )
+        return self
+
+
 class ClassifierConfig(Section):
     """The grade classifier on cached frozen features; the epoch is chosen by validation macro-F1."""
 
@@ -199,9 +242,18 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     phase1: Phase1Config = Phase1Config()
     phase2: Phase2Config = Phase2Config()
+    soda: SodaConfig = SodaConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     unet: UnetConfig = UnetConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _target_is_no_enlargement(self) -> "TrainConfig":
+        if self.soda.target_size > self.input.size:
+            raise ValueError(
+                f"expected soda.target_size up to input.size, {self.input.size}, found {self.soda.target_size}"
+            )
+        return self
 
 
 REPLACED_WHOLE = ("columns", "fractions")

@@ -187,7 +187,11 @@ def _finish(stage: Stage, checkpoint: Checkpoint) -> None:
 
 
 def restore_model(model: nn.Module, run: RunFolder) -> None:
-    """Gives a model the weights of the run's checkpoint, where it has one."""
-    weights = Checkpoint.load(run.checkpoint).section("model")
+    """Gives a model the weights of the run's checkpoint, where it has one, but for those of a stage's auxiliary.
+
+    The stage that was killed makes its auxiliary anew and restores it with everything else.
+    """
+    section = Checkpoint.load(run.checkpoint).section("model")
+    weights = {name: tensor for name, tensor in section.items() if not name.startswith("auxiliary.")}
     if weights:
         model.load_state_dict(weights)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from semise_sdk.errors import ConfigError
-from semise_training.config import TrainConfig
+from semise_training.config import OptimizerConfig, TrainConfig
 from semise_training.loop import Stage
 from semise_training.stages.phase1 import Phase1
 from semise_training.stages.phase2 import Phase2
+from semise_training.stages.soda import Soda
 from semise_training.stages.upstream import Upstream
 
 StageFactory = Callable[[Upstream, TrainConfig], Stage]
@@ -21,11 +22,13 @@ class Method:
         summary: One line for ``--help`` and tables.
         upstream: Factories of its stages, in order.
         identity: True when the severity is measured on f's own features, without g and h.
+        optimizer: Which part of the configuration says how the stages' rates move and gradients are clipped.
     """
 
     summary: str
     upstream: tuple[StageFactory, ...]
     identity: bool = False
+    optimizer: Callable[[TrainConfig], OptimizerConfig] = lambda config: config.optimizer
 
 
 def _phase1(upstream: Upstream, config: TrainConfig) -> Stage:
@@ -36,9 +39,19 @@ def _phase2(upstream: Upstream, config: TrainConfig) -> Stage:
     return Phase2(upstream, config.phase2, config.optimizer)
 
 
+def _soda(upstream: Upstream, config: TrainConfig) -> Stage:
+    return Soda(upstream, config.soda)
+
+
 METHODS = {
     "semise": Method("phase 1 (healthy or anomalous), then phase 2 (NT-Xent and preference)", (_phase1, _phase2)),
     "imagenet": Method("no training of the encoder: what its initial weights are worth", (), identity=True),
+    "soda": Method(
+        "diffusion bottleneck, no labels (Hudson et al. 2023)",
+        (_soda,),
+        identity=True,
+        optimizer=lambda config: config.soda.optimizer,
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The network under training: the deployed network and the head that only NT-Xent sees."""
+"""The network under training: the deployed network, the head that only NT-Xent sees, and what a stage adds."""
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,17 @@ from semise_training.seeds import derived_seed
 
 
 class TrainingModel(nn.Module):
-    """What is trained: ``network`` is deployed, ``ntxent_head`` serves NT-Xent where it has a head of its own."""
+    """What is trained: ``network`` is deployed, ``ntxent_head`` serves NT-Xent where it has a head of its own.
+
+    ``auxiliary`` is what a stage trains beside them, such as a denoiser: put here by the stage, so that it is restored
+    after a kill, and let go when the representation is learned.
+    """
 
     def __init__(self, network: SemiSeNetwork, ntxent_head: nn.Module | None) -> None:
         super().__init__()
         self.network = network
         self.ntxent_head = ntxent_head
+        self.auxiliary: nn.Module | None = None
 
     def project(self, planes: Tensor) -> Tensor:
         """Returns g(f(x)), ``[N, D]``, of float planes ``[N, 3, H, W]`` in 0 to 255."""

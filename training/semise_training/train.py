@@ -75,7 +75,8 @@ def _learn_representation(method: Method, upstream: Upstream, config: TrainConfi
     for factory in method.upstream:
         stage = factory(upstream, config)
         if stage.epochs:
-            run_stage(stage, session, config.optimizer)
+            run_stage(stage, session, method.optimizer(config))
+    upstream.model.auxiliary = None  # what only served to learn is neither kept nor deployed
 
 
 def _train_heads(upstream: Upstream, config: TrainConfig, session: Session) -> None:
