@@ -30,7 +30,7 @@ def train(
     method: Annotated[
         str | None,
         typer.Option(
-            help="semise; or imagenet, supervised, simclr, supcon-2, supcon-n, conpro, semise-faithful to compare with."
+            help="semise; to compare: imagenet, supervised, simclr, supcon-2, supcon-n, conpro, soda, semise-faithful."
         ),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="timm model name; resnet50.tv_in1k by default.")] = None,

@@ -32,7 +32,7 @@ def counted(method, upstream_of, folder, preset="recommended", **overrides):
     return found, foretold
 
 
-EPOCHS = {"phase1": {"epochs": 2}, "phase2": {"epochs": 2}, "simclr": {"epochs": 2}, "supervised": {"epochs": 2}}
+EPOCHS = {name: {"epochs": 2} for name in ("phase1", "phase2", "simclr", "supervised", "soda")}
 
 
 @pytest.mark.parametrize("method", [name for name in TRAINED if name != "semise-faithful"])

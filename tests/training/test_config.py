@@ -25,6 +25,20 @@ def test_faithful_is_the_papers_protocol():
     assert not config.heads.residual
 
 
+def test_sodas_optimiser_is_its_papers_whatever_part_is_set():
+    optimizer = build_config("recommended", merge(DATA, {"method": "soda", "optimizer": {"lr": 2e-4}})).optimizer
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay, optimizer.clip_norm) == (2e-4, (0.9, 0.95), 0.05, 1)
+    default = build_config("faithful", merge(DATA, {"method": "soda"})).optimizer
+    assert (default.name, default.lr) == ("adamw", 2 * default.head_lr)
+
+
+def test_a_target_larger_than_the_canvas_is_refused_where_it_is_used():
+    large = merge(DATA, {"soda": {"target_size": 512}})
+    build_config("recommended", large)
+    with pytest.raises(ConfigError, match=r"expected soda.target_size up to input.size, 224, found 512"):
+        build_config("recommended", merge(large, {"method": "soda"}))
+
+
 def test_all_wrong_settings_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
         build_config("recommended", merge(DATA, {"phase2": {"alpha": 2}, "unknown": 1, "augment": {"blurr": 0.5}}))
@@ -58,7 +72,15 @@ def test_encoder_weights_need_init_file():
 
 @pytest.mark.parametrize(
     "setting",
-    ["data.fold=9", "data.folds=1", "seed=-1", "classifier.epochs=0", "phase2.alpha=["],
+    [
+        "data.fold=9",
+        "data.folds=1",
+        "seed=-1",
+        "classifier.epochs=0",
+        "phase2.alpha=[",
+        "soda.target_size=30",
+        "soda.channels=12",
+    ],
 )
 def test_a_setting_that_could_only_fail_later_is_refused_now(setting):
     with pytest.raises(ConfigError):

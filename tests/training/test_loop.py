@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from semise_training.config import OptimizerConfig
 from semise_training.loop import _warn, set_learning_rate
+from semise_training.sections import OptimizerConfig
 from semise_training.seeds import derived_seed
 
 

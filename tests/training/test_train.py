@@ -9,7 +9,7 @@ from semise_sdk.errors import ConfigError, DataError, TrainingError
 from semise_sdk.models.network import load_network
 from semise_sdk.reporting import SilentReporter
 from semise_sdk.spec import ModelInfo
-from semise_training.config import read_config
+from semise_training.config import merge, read_config
 from semise_training.methods import find_method
 from semise_training.run_folder import read_records
 from semise_training.train import resume, train
@@ -70,6 +70,49 @@ def comparable(run):
     return [{k: v for k, v in record.items() if k != "seconds"} for record in read_records(run / "metrics.jsonl")]
 
 
+SODA = {
+    "method": "soda",
+    "soda": {"epochs": 2, "batch_size": 20, "latent_dim": 16, "target_size": 16, "channels": 16, "timesteps": 50},
+    "classifier": {"epochs": 3},
+    "unet": {"epochs": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def soda_run(phantoms, tiny_config, tmp_path_factory):
+    """A finished run of the diffusion bottleneck."""
+    return train(tiny_config(phantoms, **SODA), tmp_path_factory.mktemp("soda") / "run", reporter=SilentReporter())
+
+
+@pytest.mark.parametrize(("stage", "step"), [("soda", 4), ("classifier", 0), ("classifier", 2)])
+def test_a_killed_diffusion_resumes_to_the_same_model(stage, step, soda_run, phantoms, tmp_path, tiny_config):
+    with pytest.raises(Killed):
+        train(tiny_config(phantoms, **SODA), tmp_path / "run", reporter=KillingReporter(stage, step))
+    resume(tmp_path / "run", reporter=SilentReporter())
+    expected, found = (load_file(run / "checkpoint" / "model.safetensors") for run in (soda_run.root, tmp_path / "run"))
+    assert set(expected) == set(found)
+    assert all((expected[name] == found[name]).all() for name in expected)
+    assert comparable(tmp_path / "run") == comparable(soda_run.root)
+
+
+def test_the_deployed_network_of_soda_is_the_encoder_without_what_it_learned_with(soda_run):
+    model = ModelInfo.from_json(json.loads((soda_run.checkpoint / "model.json").read_text()))
+    assert model.network.projection == "identity"
+    names = {name.split(".")[0] for name in load_file(soda_run.checkpoint / "model.safetensors")}
+    assert names == {"encoder", "classifier"}
+    state = load_file(soda_run.checkpoint / "state.safetensors")
+    assert not [name for name in state if "extras" in name]
+
+
+def test_every_epoch_of_soda_says_what_z_is_worth(soda_run):
+    records = [record for record in read_records(soda_run.metrics) if record["stage"] == "soda"]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert set(records[-1]["loss"]) == {"denoising"}
+    assert {"val_denoising", "val_denoising_without_z", "rankme", "kendall_tau", "radius"} < set(records[-1])
+    assert "monotone_radius" not in records[-1]
+    assert records[1]["loss"]["denoising"] < records[0]["loss"]["denoising"] < 1.1
+
+
 def test_a_second_run_in_the_same_folder_is_refused(tiny_run, phantoms, tiny_config):
     with pytest.raises(ConfigError, match="--resume"):
         train(tiny_config(phantoms), tiny_run, reporter=SilentReporter())
@@ -78,6 +121,12 @@ def test_a_second_run_in_the_same_folder_is_refused(tiny_run, phantoms, tiny_con
 def test_a_nan_is_said_in_one_sentence(phantoms, tmp_path, tiny_config):
     config = tiny_config(phantoms, optimizer={"name": "sgd", "lr": 1e20, "head_lr": 1e20})
     with pytest.raises(TrainingError, match="phase1"):
+        train(config, tmp_path / "run", reporter=SilentReporter())
+
+
+def test_a_nan_of_the_diffusion_is_said_in_one_sentence(phantoms, tmp_path, tiny_config):
+    config = tiny_config(phantoms, **merge(SODA, {"optimizer": {"lr": 1e20, "head_lr": 1e20}}))
+    with pytest.raises(TrainingError, match="soda"):
         train(config, tmp_path / "run", reporter=SilentReporter())
 
 

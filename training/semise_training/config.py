@@ -15,11 +15,13 @@ from semise_training.augment import AugmentConfig
 from semise_training.sections import (
     Count,
     Fraction,
+    OptimizerConfig,
     Phase1Config,
     Phase2Config,
     Positive,
     Section,
     SimCLRConfig,
+    SodaConfig,
     SupervisedConfig,
 )
 
@@ -95,19 +97,6 @@ class HeadsConfig(Section):
     reference_mode: ReferenceMode = "mean"
 
 
-class OptimizerConfig(Section):
-    """One optimiser; ``head_lr`` is the rate of g and h."""
-
-    name: Literal["sgd", "adamw"] = "adamw"
-    lr: Positive = 5e-4
-    head_lr: Positive = 5e-4
-    momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    schedule: Literal["constant", "cosine"] = "cosine"
-    warmup_fraction: Fraction = 0.05
-    clip_norm: Annotated[float, Field(ge=0)] = 0.0
-
-
 class ClassifierConfig(Section):
     """The grade classifier on cached frozen features; the epoch is chosen by validation macro-F1.
 
@@ -163,9 +152,18 @@ class TrainConfig(Section):
     phase2: Phase2Config = Phase2Config()
     simclr: SimCLRConfig = SimCLRConfig()
     supervised: SupervisedConfig = SupervisedConfig()
+    soda: SodaConfig = SodaConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     unet: UnetConfig = UnetConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _target_is_no_enlargement(self) -> "TrainConfig":
+        if self.method == "soda" and self.soda.target_size > self.input.size:
+            raise ValueError(
+                f"expected soda.target_size up to input.size, {self.input.size}, found {self.soda.target_size}"
+            )
+        return self
 
 
 REPLACED_WHOLE = ("columns", "fractions")

@@ -16,11 +16,11 @@ from semise_sdk.atomic import write_text
 from semise_sdk.errors import TrainingError
 from semise_sdk.reporting import Reporter
 from semise_training.checkpoint import Checkpoint, put_optimizer, restore_optimizer
-from semise_training.config import OptimizerConfig
 from semise_training.device import Compute
 from semise_training.model import TrainingModel
 from semise_training.monitors import raise_if_broken
 from semise_training.run_folder import RunFolder, append_record, read_records
+from semise_training.sections import OptimizerConfig
 from semise_training.seeds import derived_seed
 
 

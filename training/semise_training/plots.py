@@ -48,7 +48,7 @@ def _draw_radius(records: Sequence[Record], labels: Sequence[str], path: Path) -
         axes.plot(
             [_mapping(record["radius"]).get(str(level), float("nan")) for record in records], label=label, marker="."
         )
-    _label(axes, title="severity of validation images by grade", x="epoch of phase 1, then phase 2", y="mean distance")
+    _label(axes, title="severity of validation images by grade", x="epoch, stage after stage", y="mean distance")
     _save(figure, path)
 
 

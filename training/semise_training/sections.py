@@ -1,9 +1,9 @@
-"""The sections of the configuration that train the encoder, one per stage, and how long an epoch of each is."""
+"""The sections of the configuration that train the encoder, one per stage, how long an epoch of each is, and how."""
 
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -14,6 +14,20 @@ class Section(BaseModel):
     """A part of the configuration: an unknown key is an error, and nothing changes after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerConfig(Section):
+    """One optimiser; ``head_lr`` is the rate of what stands on f; ``momentum`` is SGD's, ``betas`` are AdamW's."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    lr: Positive = 5e-4
+    head_lr: Positive = 5e-4
+    momentum: Fraction = 0.9
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: Fraction = 0.05
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
 
 
 class StageConfig(Section):
@@ -127,3 +141,33 @@ class SupervisedConfig(StageConfig):
 
     epochs: Count = 26
     class_weighted: bool = True
+
+
+class SodaConfig(StageConfig):
+    """The diffusion bottleneck of the ``soda`` method (method: section 4).
+
+    The defaults are for a CPU: on a GPU take ``target_size: 64`` and a level more. ``average_decay`` is that of the
+    deployed encoder. ``section_drop`` above 0 is SODA's layer modulation: z is cut into one section a level, each
+    dropped with that probability; off by default.
+    """
+
+    epochs: Count = 16
+    latent_dim: Annotated[int, Field(ge=8)] = 256
+    latent_drop: Fraction = 0.1
+    section_drop: Fraction = 0.0
+    target_size: Annotated[int, Field(ge=8)] = 32
+    channels: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    channel_multipliers: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 2)
+    timesteps: Annotated[int, Field(ge=1)] = 1000
+    schedule: Literal["cosine", "inverted"] = "inverted"
+    average_decay: Fraction = 0.999
+
+    @model_validator(mode="after")
+    def _sides_can_be_halved(self) -> "SodaConfig":
+        divisor = 2 ** (len(self.channel_multipliers) - 1)
+        if self.target_size % divisor:
+            raise ValueError(
+                f"expected a target_size divisible by {divisor}, as {len(self.channel_multipliers)} levels halve it, "
+                f"found {self.target_size}"
+            )
+        return self

@@ -8,7 +8,7 @@ from semise_sdk.reporting import Reporter
 from semise_training import plots
 from semise_training.augment import Augmenter
 from semise_training.checkpoint import state_digest
-from semise_training.config import OptimizerConfig, TrainConfig, dump_config, read_config
+from semise_training.config import TrainConfig, dump_config, read_config
 from semise_training.data.dataset import Dataset
 from semise_training.device import resolve
 from semise_training.finish import write_model
@@ -17,6 +17,7 @@ from semise_training.methods import Method, find_method
 from semise_training.model import build_model, initial_body
 from semise_training.prepare import prepare
 from semise_training.run_folder import RunFolder
+from semise_training.sections import OptimizerConfig
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.unet import UnetStage
 from semise_training.stages.upstream import Upstream
@@ -83,6 +84,7 @@ def _learn_representation(method: Method, upstream: Upstream, config: TrainConfi
         stage = row.build(upstream, config)
         if stage.epochs:
             run_stage(stage, session, config.optimizer)
+    upstream.model.extras.clear()  # what only served to learn is neither kept nor deployed
 
 
 def _train_heads(upstream: Upstream, config: TrainConfig, session: Session) -> None:

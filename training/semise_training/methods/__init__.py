@@ -8,6 +8,7 @@ from semise_training.methods.method import Method, UpstreamStage
 from semise_training.methods.semise import SEMISE
 from semise_training.methods.semise_faithful import SEMISE_FAITHFUL
 from semise_training.methods.simclr import SIMCLR
+from semise_training.methods.soda import SODA
 from semise_training.methods.supcon import SUPCON_2, SUPCON_N
 from semise_training.methods.supervised import SUPERVISED
 
@@ -21,6 +22,7 @@ METHODS = {
     "supcon-2": SUPCON_2,
     "supcon-n": SUPCON_N,
     "conpro": CONPRO,
+    "soda": SODA,
     "semise-faithful": SEMISE_FAITHFUL,
     "semise": SEMISE,
 }

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semise_sdk.references import mean_direction
-from semise_training.config import OptimizerConfig
 from semise_training.data.size import DataSize
 from semise_training.losses import (
     CHANCE_PREFERENCE,
@@ -23,7 +22,7 @@ from semise_training.losses import (
 )
 from semise_training.monitors import alignment, gradient_norms
 from semise_training.pairing import balanced_batches, sampled_pairs, unlabeled_batches
-from semise_training.sections import Phase2Config
+from semise_training.sections import OptimizerConfig, Phase2Config
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
 

@@ -7,10 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semise_training.config import OptimizerConfig
 from semise_training.data.size import DataSize
 from semise_training.pairing import unlabeled_batches
-from semise_training.sections import SupervisedConfig
+from semise_training.sections import OptimizerConfig, SupervisedConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import class_weights
 from semise_training.stages.upstream import Upstream, build_optimizer, validation_monitors

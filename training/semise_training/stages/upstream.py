@@ -1,23 +1,23 @@
 """What phase 1 and phase 2 share: views, batches, the optimiser of encoder and heads, and the monitors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from semise_sdk.errors import TrainingError
 from semise_sdk.metrics import auroc_healthy, evaluation_pairs, kendall_tau, pair_accuracy
 from semise_sdk.references import MAX_REFERENCES, ReferenceBank
 from semise_training import monitors
 from semise_training.augment import Augmenter
-from semise_training.config import OptimizerConfig
 from semise_training.data.dataset import Dataset
 from semise_training.device import Compute
 from semise_training.embedding import Vectors, embed, to_device
 from semise_training.model import TrainingModel
+from semise_training.sections import OptimizerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,20 @@ def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.opti
     heads = [*network.projection.parameters(), *network.severity.parameters(), *model.extras.parameters()]
     if model.ntxent_head is not None:
         heads += list(model.ntxent_head.parameters())
+    return two_rate_optimizer(network.encoder.parameters(), heads, config)
+
+
+def two_rate_optimizer(
+    encoder: Iterable[nn.Parameter], heads: Iterable[nn.Parameter], config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """Returns the optimiser of an encoder at ``config.lr`` and of what is on top of it at ``config.head_lr``."""
     groups = [
-        {"params": list(network.encoder.parameters()), "lr": config.lr, "base_lr": config.lr},
-        {"params": heads, "lr": config.head_lr, "base_lr": config.head_lr},
+        {"params": list(encoder), "lr": config.lr, "base_lr": config.lr},
+        {"params": list(heads), "lr": config.head_lr, "base_lr": config.head_lr},
     ]
     if config.name == "sgd":
         return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def batched(rows: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:

@@ -1,0 +1,36 @@
+"""``soda``: a diffusion bottleneck (Hudson et al. 2023, arXiv 2311.17901), which uses no label."""
+
+from semise_training.config import TrainConfig
+from semise_training.loop import Stage
+from semise_training.methods.method import Method, UpstreamStage
+from semise_training.stages import soda
+from semise_training.stages.upstream import Upstream
+
+
+def _soda(upstream: Upstream, config: TrainConfig) -> Stage:
+    return soda.Soda(upstream, config.soda, config.optimizer)
+
+
+SODA = Method(
+    "noise prediction on a second view, guided by the first through a narrow bottleneck",
+    upstream=(
+        UpstreamStage(
+            section="soda",
+            build=_soda,
+            views_per_batch=lambda config, size: soda.views_per_batch(config.soda, size),
+            images=soda.images,
+        ),
+    ),
+    # The paper's optimiser; the encoder learns twice as fast as bottleneck and denoiser.
+    overrides={
+        "optimizer": {
+            "name": "adamw",
+            "lr": 1e-3,
+            "head_lr": 5e-4,
+            "betas": [0.9, 0.95],
+            "weight_decay": 0.05,
+            "clip_norm": 1.0,
+        }
+    },
+    identity=True,
+)
