@@ -10,10 +10,12 @@ from semise_sdk.machine import describe_machine
 from semise_sdk.reporting import Reporter
 from semise_training.compare.cells import Cell, write_cell
 from semise_training.compare.examples import choose_examples, draw_examples, draw_maps
+from semise_training.compare.features import FeatureStore
 from semise_training.compare.folder import Folder
 from semise_training.compare.plan import PlannedCell, portable
 from semise_training.compare.select import Selected, prepare_run, select, views_passed
 from semise_training.compare.shared import Examined, Selection, SharedData, data_digest, image_counts
+from semise_training.data.cache import cache_key
 from semise_training.run_folder import RunFolder, read_records
 
 
@@ -38,6 +40,10 @@ class Workplace:
         """The digest of the data."""
         return data_digest(self.data.manifest)
 
+    def store(self, planned: PlannedCell) -> FeatureStore:
+        """Returns where features of a cell's untrained encoder are kept."""
+        return FeatureStore(self.folder.cache, cache_key(self.data.manifest.samples, planned.config.input.spec()))
+
 
 def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     """Returns a cell, computed from where its run folder stands, and written; the run folder is then deleted.
@@ -50,7 +56,7 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     started, before = time.monotonic(), _seconds_before(run)
     dataset = place.data.dataset(planned.config, reporter=place.reporter)
     selection = Selection.of(dataset)
-    selected = select(planned, selection, place.data, run, reporter=place.reporter)
+    selected = select(planned, selection, place.store(planned), run, reporter=place.reporter)
     report = selected.report()
     val = selected.answer(Examined.of(selection.dataset, "val", place.data.manifest))
     # Nothing is chosen below this line: only now is the test part opened.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -15,16 +16,23 @@ from semise_training.stages.classifier import HeadFeatures, all_views
 from semise_training.stages.upstream import Upstream
 
 
-def shared_features(upstream: Upstream, folder: Path, *, augmented_views: int, images_key: str) -> HeadFeatures:
+@dataclass(frozen=True, slots=True)
+class FeatureStore:
+    """Where features are kept, and the name of the decoded images that they are of."""
+
+    folder: Path
+    images_key: str
+
+
+def shared_features(upstream: Upstream, store: FeatureStore, *, augmented_views: int) -> HeadFeatures:
     """Returns what the classifiers of an encoder that no label has touched are trained on.
 
     Args:
         upstream: The model and the data.
-        folder: Where features are kept.
+        store: Where features are kept.
         augmented_views: Views beside the images as they are.
-        images_key: Names the decoded images.
     """
-    path = folder / f"features-{_key(upstream, augmented_views, images_key)}.npy"
+    path = store.folder / f"features-{_key(upstream, augmented_views, store.images_key)}.npy"
     views = torch.from_numpy(_views(upstream, path, augmented_views)).to(upstream.compute.device)
     train, val = upstream.dataset.parts["train"], upstream.dataset.parts["val"]
     return HeadFeatures(

@@ -1,22 +1,17 @@
 """Every figure of a comparison from one model's answers, for many resamples at once."""
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 
 from semise_sdk import metrics
 from semise_sdk.evaluation import Decoding
 from semise_sdk.metrics import resampled
 from semise_sdk.metrics.resampled import RankTable, Times, Values
-from semise_training.compare.answers import DECODINGS, LOSSES, Answers, HeadAnswers, Loss
+from semise_training.compare.answers import DECODINGS, LOSSES, Answers, Loss
 
 PAIR_BETA = 5.0
 """Steepness for the Brier score of pairs, the same for every system."""
 
 CLASS_METRICS = ("macro_f1", "maee", "recall", "kappa", "mae", "balanced_accuracy", "accuracy")
-PROBABILITY_METRICS = ("kendall_tau_class", "ece")
-SEVERITY_METRICS = ("kendall_tau", "c_index", "auroc_healthy", "spearman", "pair_accuracy", "pair_brier")
 MASK_METRICS = ("iou", "dice", "pooled_iou", "pooled_dice")
 
 Figures = dict[str, Values]
@@ -40,17 +35,25 @@ def severity_figures(answers: Answers, times: Times) -> Figures:
 def class_figures(
     answers: Answers, times: Times, *, classes: int, loss: Loss = "weighted", decoding: Decoding = "argmax"
 ) -> Figures:
-    """Returns the metrics of the grade, ``[S, R]`` each: one row per head seed.
-
-    The metrics of the probabilities, which no decoding changes, are there where the probabilities are kept.
-    """
-    heads = answers.heads[loss]
+    """Returns the metrics of the decided grade, ``[S, R]`` each: one row per head seed."""
     figures = [
         _decided(resampled.confusion_matrices(answers.levels, decided, times, num_classes=classes))
-        for decided in heads.decided[decoding]
+        for decided in answers.heads[loss].decided[decoding]
     ]
-    stacked = {name: np.stack([of_seed[name] for of_seed in figures]) for name in CLASS_METRICS}
-    return stacked | _of_probabilities(answers.levels, heads, times)
+    return {name: np.stack([of_seed[name] for of_seed in figures]) for name in CLASS_METRICS}
+
+
+def probability_figures(answers: Answers, times: Times) -> Figures:
+    """Returns the metrics of the probabilities that are kept, those of the weighted loss, ``[S, R]`` each."""
+    per_mille = answers.heads["weighted"].per_mille
+    if per_mille is None:
+        return {}
+    shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in per_mille]
+    expected = [metrics.expected_class(each) for each in shares]
+    return {
+        "kendall_tau_class": np.stack([RankTable.of(answers.levels, each, times).kendall_tau() for each in expected]),
+        "ece": np.stack([resampled.ece(answers.levels, each, times) for each in shares]),
+    }
 
 
 def mask_figures(answers: Answers, times: Times) -> Figures:
@@ -77,7 +80,14 @@ def summary(answers: Answers, *, classes: int) -> dict[str, object]:
     times = observed(answers)
     return {
         "severity": {name: plain(value[0]) for name, value in severity_figures(answers, times).items()},
-        "heads": {loss: dict(_heads_summary(answers, times, classes, loss)) for loss in LOSSES},
+        "probabilities": _seeds_summary(probability_figures(answers, times)),
+        "heads": {
+            loss: {
+                way: _seeds_summary(class_figures(answers, times, classes=classes, loss=loss, decoding=way))
+                for way in DECODINGS
+            }
+            for loss in LOSSES
+        },
         "masks": {name: plain(value[0]) for name, value in mask_figures(answers, times).items()},
     }
 
@@ -87,18 +97,11 @@ def plain(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _heads_summary(
-    answers: Answers, times: Times, classes: int, loss: Loss
-) -> Iterator[tuple[str, dict[str, dict[str, object]]]]:
-    for decoding in DECODINGS:
-        figures = class_figures(answers, times, classes=classes, loss=loss, decoding=decoding)
-        yield (
-            decoding,
-            {
-                name: {"each": [plain(value) for value in rows[:, 0]], "mean": plain(rows[:, 0].mean())}
-                for name, rows in figures.items()
-            },
-        )
+def _seeds_summary(figures: Figures) -> dict[str, dict[str, object]]:
+    return {
+        name: {"each": [plain(value) for value in rows[:, 0]], "mean": plain(rows[:, 0].mean())}
+        for name, rows in figures.items()
+    }
 
 
 def _decided(confusions: Values) -> Figures:
@@ -110,17 +113,6 @@ def _decided(confusions: Values) -> Figures:
         "mae": resampled.mae(confusions),
         "balanced_accuracy": resampled.balanced_accuracy(confusions),
         "accuracy": resampled.accuracy(confusions),
-    }
-
-
-def _of_probabilities(levels: NDArray[np.int64], heads: HeadAnswers, times: Times) -> Figures:
-    if heads.per_mille is None:
-        return {}
-    shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in heads.per_mille]
-    expected = [metrics.expected_class(each) for each in shares]
-    return {
-        "kendall_tau_class": np.stack([RankTable.of(levels, each, times).kendall_tau() for each in expected]),
-        "ece": np.stack([resampled.ece(levels, each, times) for each in shares]),
     }
 
 

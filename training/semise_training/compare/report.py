@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from semise_training.compare.figures import draw_figures, write_figures
+from semise_training.compare.page import write_page
 from semise_training.compare.run import read_cells
 from semise_training.compare.statistics import REPEATS
 from semise_training.compare.tables import Tables, build_tables
 from semise_training.compare.write import write_tables
+
+PAGE = "comparison.html"
 
 
 def report(root: Path, *, part: str = "test", repeats: int = REPEATS) -> Tables:
@@ -19,7 +23,10 @@ def report(root: Path, *, part: str = "test", repeats: int = REPEATS) -> Tables:
     """
     cells = read_cells(root)
     tables = build_tables(cells, part=part, repeats=repeats)
-    write_tables(report_folder(root, part), tables)
+    folder, figures = report_folder(root, part), draw_figures(root, cells, tables)
+    write_tables(folder, tables)
+    write_figures(folder, figures)
+    write_page(folder / PAGE, cells, tables, figures)
     return tables
 
 

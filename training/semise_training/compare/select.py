@@ -16,11 +16,10 @@ from semise_training.checkpoint import Checkpoint, state_digest
 from semise_training.compare.answers import LOSSES, Answers
 from semise_training.compare.budget import within_budget
 from semise_training.compare.downstream import Heads, answer, constant_answers, train_heads
-from semise_training.compare.features import shared_features
+from semise_training.compare.features import FeatureStore, shared_features
 from semise_training.compare.plan import PlannedCell
-from semise_training.compare.shared import Examined, Selection, SharedData
+from semise_training.compare.shared import Examined, Selection
 from semise_training.config import TrainConfig
-from semise_training.data.cache import cache_key
 from semise_training.data.dataset import Dataset
 from semise_training.device import Compute, resolve
 from semise_training.loop import Session, restore_model, run_stage
@@ -81,9 +80,16 @@ class Selected:
 
 
 def select(
-    planned: PlannedCell, selection: Selection, data: SharedData, run: RunFolder, *, reporter: Reporter
+    planned: PlannedCell, selection: Selection, store: FeatureStore, run: RunFolder, *, reporter: Reporter
 ) -> Selected | Constant:
     """Returns the system of a cell, trained and selected; continues where ``run`` stands.
+
+    Args:
+        planned: The cell.
+        selection: The data without the test part's labels and masks.
+        store: Where features of untrained encoders are kept.
+        run: Where training keeps its state.
+        reporter: Told of the stages.
 
     Raises:
         TrainingError: the training diverged or collapsed.
@@ -99,7 +105,7 @@ def select(
     restore_model(model, run)
     upstream = Upstream(model, dataset, Augmenter(config.augment), session.compute, config.seed)
     learn_representation(method, upstream, config, session)
-    features = _features(method, upstream, config, data)
+    features = _features(method, upstream, config, store)
     heads, unet = _learn_heads(upstream, features, config, session, seeds=planned.protocol.head_seeds)
     references = upstream.healthy_vectors(full_precision=True).reference
     bank = ReferenceBank(references, config.heads.reference_mode)
@@ -134,13 +140,12 @@ def views_passed(run: RunFolder) -> int | None:
     return sum(int(str(views)) for views in counted) if counted else None
 
 
-def _features(method: Method, upstream: Upstream, config: TrainConfig, data: SharedData) -> HeadFeatures:
+def _features(method: Method, upstream: Upstream, config: TrainConfig, store: FeatureStore) -> HeadFeatures:
     """Returns the classifiers' features; those of an encoder that nothing trained serve every split."""
     views = config.classifier.augmented_views
     if method.upstream:
         return head_features(upstream, augmented_views=views)
-    key = cache_key(data.manifest.samples, config.input.spec())
-    return shared_features(upstream, data.cache, augmented_views=views, images_key=key)
+    return shared_features(upstream, store, augmented_views=views)
 
 
 def _learn_heads(

@@ -11,7 +11,14 @@ from semise_sdk.metrics.intervals import MIN_GROUPS
 from semise_sdk.metrics.resampled import Times, Values, resample_times
 from semise_training.compare.answers import Answers, Loss
 from semise_training.compare.cells import Cell
-from semise_training.compare.measures import MASK_METRICS, class_figures, mask_figures, observed, severity_figures
+from semise_training.compare.measures import (
+    MASK_METRICS,
+    class_figures,
+    mask_figures,
+    observed,
+    probability_figures,
+    severity_figures,
+)
 from semise_training.data.connected import connected
 
 REPEATS = 1000
@@ -97,23 +104,24 @@ class CellFigures:
 Measured = Mapping[str, CellFigures]
 
 
-def measure(cell: Cell, resamples: Resamples, *, loss: Loss = "weighted", decoding: Decoding = "argmax") -> Measured:
-    """Returns every metric of a cell; those of classifiers are means over the head seeds.
-
-    Args:
-        cell: The cell.
-        resamples: Those of the comparison.
-        loss: Which classifiers.
-        decoding: How their probabilities become a grade.
-    """
+def measure(cell: Cell, resamples: Resamples) -> Measured:
+    """Returns every metric of a cell; those of classifiers are of the weighted loss, means over the head seeds."""
     answers, times = cell.answers(resamples.part), resamples.times(cell)
-    now = _figures(cell, answers, observed(answers), loss, decoding)
-    later = {} if times is None else _figures(cell, answers, times, loss, decoding)
+    now = _figures(cell, answers, observed(answers))
+    later = {} if times is None else _figures(cell, answers, times)
     images = {name: len(answers.mask_rows) for name in MASK_METRICS}
     return {
         name: CellFigures(float(values[0]), later.get(name), images.get(name, len(answers.levels)))
         for name, values in now.items()
     }
+
+
+def measure_heads(cell: Cell, resamples: Resamples, *, loss: Loss, decoding: Decoding) -> Measured:
+    """Returns the metrics of the grades that the classifiers of one loss decide in one way, means over head seeds."""
+    answers, times = cell.answers(resamples.part), resamples.times(cell)
+    now = _head_figures(cell, answers, observed(answers), loss, decoding)
+    later = {} if times is None else _head_figures(cell, answers, times, loss, decoding)
+    return {name: CellFigures(float(own[0]), later.get(name), len(answers.levels)) for name, own in now.items()}
 
 
 def row_estimate(measured: Sequence[CellFigures]) -> RowEstimate:
@@ -137,14 +145,19 @@ def difference(first: Sequence[CellFigures], second: Sequence[CellFigures]) -> R
 def mean_figure(cell: Cell, name: str, *, part: str) -> float | None:
     """Returns one metric of a cell's answers as they are, the mean over head seeds; None where undefined."""
     answers = cell.answers(part)
-    value = _figures(cell, answers, observed(answers), "weighted", "argmax")[name][0]
+    value = _figures(cell, answers, observed(answers))[name][0]
     return None if np.isnan(value) else float(value)
 
 
-def _figures(cell: Cell, answers: Answers, times: Times, loss: Loss, decoding: Decoding) -> dict[str, Values]:
-    of_heads = class_figures(answers, times, classes=len(cell.labels), loss=loss, decoding=decoding)
-    means = {name: rows.mean(axis=0) for name, rows in of_heads.items()}
-    return means | severity_figures(answers, times) | mask_figures(answers, times)
+def _figures(cell: Cell, answers: Answers, times: Times) -> dict[str, Values]:
+    decided = _head_figures(cell, answers, times, "weighted", "argmax")
+    of_probabilities = {name: rows.mean(axis=0) for name, rows in probability_figures(answers, times).items()}
+    return decided | of_probabilities | severity_figures(answers, times) | mask_figures(answers, times)
+
+
+def _head_figures(cell: Cell, answers: Answers, times: Times, loss: Loss, decoding: Decoding) -> dict[str, Values]:
+    figures = class_figures(answers, times, classes=len(cell.labels), loss=loss, decoding=decoding)
+    return {name: rows.mean(axis=0) for name, rows in figures.items()}
 
 
 def _interval(resampled: Sequence[Values | None]) -> tuple[float | None, float | None]:

@@ -1,5 +1,6 @@
 """The tables of a comparison: what its cells say, row by row."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +8,17 @@ from dataclasses import dataclass, field
 from semise_sdk.evaluation import Decoding
 from semise_sdk.metrics import is_collapsed
 from semise_training.compare.alpha import alpha_of, chosen_alphas, with_chosen_alphas
-from semise_training.compare.answers import DECODINGS, LOSSES, Loss
+from semise_training.compare.answers import DECODINGS, LOSSES, Answers, Loss
 from semise_training.compare.cells import Cell
 from semise_training.compare.measures import CLASS_METRICS
 from semise_training.compare.statistics import (
-    UNDEFINED,
     CellFigures,
     Measured,
     Resamples,
     RowEstimate,
     difference,
     measure,
+    measure_heads,
     row_estimate,
 )
 from semise_training.methods import METHODS
@@ -42,7 +43,6 @@ TABLE1 = (
     "accuracy",
 )
 TABLE2 = ("iou", "dice", "pooled_iou", "pooled_dice")
-CURVES = ("macro_f1", "kendall_tau", "maee", "auroc_healthy")
 
 Place = tuple[tuple[int, int, int], int]
 Estimates = Mapping[str, RowEstimate]
@@ -115,7 +115,7 @@ def build_tables(cells: Sequence[Cell], *, part: str, repeats: int, seed: int = 
         differences=tuple(maker.differences(systems)),
         alphas=tuple(maker.alphas(choices, alphas)) if len(alphas) > 1 else (),
         chosen=_times_chosen(choices, alphas) if len(alphas) > 1 else {},
-        fractions=tuple(maker.fractions(cells, systems)),
+        fractions=tuple(maker.fractions(cells)),
     )
 
 
@@ -124,45 +124,35 @@ class _Maker:
 
     def __init__(self, resamples: Resamples) -> None:
         self._resamples = resamples
-        self._part = resamples.part
-        self._measured: dict[tuple[str, Loss, Decoding], Measured] = {}
+        self._measured: dict[str, Measured] = {}
 
     def row(
-        self,
-        keys: Mapping[str, str],
-        cells: Sequence[Cell],
-        *,
-        names: Sequence[str] = (*TABLE1, *TABLE2),
-        loss: Loss = "weighted",
-        decoding: Decoding = "argmax",
+        self, keys: Mapping[str, str], cells: Sequence[Cell], *, names: Sequence[str] = (*TABLE1, *TABLE2)
     ) -> TableRow:
-        measured = [self._measure(cell, loss, decoding) for cell in cells]
-        estimates = {name: row_estimate(_column(measured, name)) for name in names}
-        return TableRow(keys, estimates, len(cells), self._collapsed(cells, loss, decoding))
+        measured = [self._measure(cell) for cell in cells]
+        return self._row(keys, cells, measured, names=names)
 
     def heads(self, name: str, cells: Sequence[Cell]) -> list[TableRow]:
-        return [
-            self.row(
-                {"method": name, "head": loss, "decoding": decoding},
-                cells,
-                names=CLASS_METRICS,
-                loss=loss,
-                decoding=decoding,
-            )
-            for loss in LOSSES
-            for decoding in DECODINGS
-        ]
+        rows = []
+        for loss, decoding in itertools.product(LOSSES, DECODINGS):
+            measured = [measure_heads(cell, self._resamples, loss=loss, decoding=decoding) for cell in cells]
+            keys = {"method": name, "head": loss, "decoding": decoding}
+            rows.append(self._row(keys, cells, measured, names=CLASS_METRICS, loss=loss, decoding=decoding))
+        return rows
 
     def differences(self, systems: Mapping[str, Sequence[Cell]]) -> list[TableRow]:
         own = {_place(cell): cell for cell in systems.get(BASELINE, ())}
         rows = []
         for name, cells in systems.items():
-            paired = [(own[_place(cell)], cell) for cell in cells if _place(cell) in own]
-            if name == BASELINE or not paired:
+            others = [cell for cell in cells if _place(cell) in own]
+            if name == BASELINE or not others:
                 continue
-            firsts, seconds = ([self._measure(pair[side], "weighted", "argmax") for pair in paired] for side in (0, 1))
-            estimates = {metric: _difference(firsts, seconds, metric) for metric in (*TABLE1, *TABLE2)}
-            rows.append(TableRow({"method": name}, estimates, len(paired)))
+            first = [self._measure(own[_place(cell)]) for cell in others]
+            second = [self._measure(cell) for cell in others]
+            estimates = {
+                metric: difference(_column(first, metric), _column(second, metric)) for metric in (*TABLE1, *TABLE2)
+            }
+            rows.append(TableRow({"method": name}, estimates, len(others)))
         return rows
 
     def alphas(self, cells: Sequence[Cell], alphas: Sequence[float]) -> list[TableRow]:
@@ -170,44 +160,49 @@ class _Maker:
             self.row({"alpha": f"{alpha:g}"}, [cell for cell in cells if alpha_of(cell) == alpha]) for alpha in alphas
         ]
 
-    def fractions(self, cells: Sequence[Cell], systems: Mapping[str, Sequence[Cell]]) -> list[TableRow]:
-        fewer = _by_name([cell for cell in cells if cell.key.label_fraction < 1])
+    def fractions(self, cells: Sequence[Cell]) -> list[TableRow]:
+        """Returns the rows with fewer labels, and with all of them at their own alpha."""
+        own_alpha = [cell for cell in cells if cell.key.alpha is None]
+        fewer = {cell.key.name for cell in own_alpha if cell.key.label_fraction < 1}
         rows = []
-        for name, of_name in fewer.items():
-            everything = [*of_name, *_own_alpha(systems.get(name, ()), cells)]
-            for fraction in sorted({cell.key.label_fraction for cell in everything}):
-                chosen = [cell for cell in everything if cell.key.label_fraction == fraction]
+        for name, of_name in _by_name([cell for cell in own_alpha if cell.key.name in fewer]).items():
+            for fraction in sorted({cell.key.label_fraction for cell in of_name}):
+                chosen = [cell for cell in of_name if cell.key.label_fraction == fraction]
                 rows.append(self.row({"method": name, "label_fraction": f"{fraction:g}"}, chosen, names=TABLE1))
         return rows
 
-    def _measure(self, cell: Cell, loss: Loss, decoding: Decoding) -> Measured:
-        key = cell.key.slug, loss, decoding
-        if key not in self._measured:
-            self._measured[key] = measure(cell, self._resamples, loss=loss, decoding=decoding)
-        return self._measured[key]
+    def _row(
+        self,
+        keys: Mapping[str, str],
+        cells: Sequence[Cell],
+        measured: Sequence[Measured],
+        *,
+        names: Sequence[str],
+        loss: Loss = "weighted",
+        decoding: Decoding = "argmax",
+    ) -> TableRow:
+        estimates = {name: row_estimate(_column(measured, name)) for name in names}
+        answers = [cell.answers(self._resamples.part) for cell in cells]
+        return TableRow(keys, estimates, len(cells), collapsed_share(answers, loss=loss, decoding=decoding))
 
-    def _collapsed(self, cells: Sequence[Cell], loss: Loss, decoding: Decoding) -> float:
-        answers = [cell.answers(self._part) for cell in cells]
-        verdicts = [
-            is_collapsed(decided) and not is_collapsed(each.levels)
-            for each in answers
-            for decided in each.heads[loss].decided[decoding]
-        ]
-        return sum(verdicts) / len(verdicts)
+    def _measure(self, cell: Cell) -> Measured:
+        if cell.key.slug not in self._measured:
+            self._measured[cell.key.slug] = measure(cell, self._resamples)
+        return self._measured[cell.key.slug]
+
+
+def collapsed_share(answers: Sequence[Answers], *, loss: Loss = "weighted", decoding: Decoding = "argmax") -> float:
+    """Returns the share of classifiers that decide one grade for all images though the true grades differ, 0 to 1."""
+    verdicts = [
+        is_collapsed(decided) and not is_collapsed(each.levels)
+        for each in answers
+        for decided in each.heads[loss].decided[decoding]
+    ]
+    return sum(verdicts) / len(verdicts)
 
 
 def _column(measured: Sequence[Measured], name: str) -> list[CellFigures]:
     return [figures[name] for figures in measured if name in figures]
-
-
-def _difference(firsts: Sequence[Measured], seconds: Sequence[Measured], name: str) -> RowEstimate:
-    return difference(_column(firsts, name), _column(seconds, name)) if firsts else UNDEFINED
-
-
-def _own_alpha(chosen: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
-    """Returns a row's cells with all labels and its own alpha, as its cells with fewer labels have."""
-    name = chosen[0].key.name if chosen else ""
-    return [cell for cell in cells if cell.key.name == name and cell.key.label_fraction == 1 and cell.key.alpha is None]
 
 
 def _times_chosen(cells: Sequence[Cell], alphas: Sequence[float]) -> dict[float, int]:

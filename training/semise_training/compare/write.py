@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from semise_sdk.atomic import write_text
@@ -59,20 +60,41 @@ def to_json(tables: Tables) -> dict[str, object]:
     }
 
 
-def markdown(tables: Tables) -> str:
-    """Returns the tables for readers: value and 95 % interval, the best of each column in bold."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table for readers: its title, its rows, and which figures of them are shown."""
+
+    title: str
+    rows: Sequence[TableRow]
+    names: Sequence[str]
+    is_difference: bool = False
+
+
+def sections_of(tables: Tables) -> list[Section]:
+    """Returns the tables for readers that have rows."""
     sections = [
+        Section("Table 1: grades and severity", tables.rows, SHOWN),
+        Section("Table 2: lesion masks", _with_masks(tables.rows), TABLE2),
+        Section(f"{BASELINE} minus each other system", tables.differences, SHOWN, is_difference=True),
+        Section("Classifier losses and decodings", tables.heads, ("macro_f1", "maee", "recall", "kappa")),
+        Section(f"{BASELINE} by alpha", tables.alphas, SHOWN),
+        Section("Fewer labels", tables.fractions, SHOWN),
+    ]
+    return [section for section in sections if section.rows]
+
+
+def note_on(tables: Tables) -> str:
+    """Returns how the figures are to be read."""
+    return (
         f"Figures on the {'test' if tables.part == 'test' else 'validation'} part: the mean over splits and seeds, and "
         f"its 95 % interval from {tables.repeats} resamples of groups within each split. For MAEE, lower is better; 1 "
-        f"is perfect. {COLLAPSED_MARK}: every classifier gives all images one grade.",
-        _section("Table 1: grades and severity", tables.rows, SHOWN),
-        _section("Table 2: lesion masks", _with_masks(tables.rows), TABLE2),
-        _section(f"{BASELINE} minus each other system", tables.differences, SHOWN, is_difference=True),
-        _section("Classifier losses and decodings", tables.heads, ("macro_f1", "maee", "recall", "kappa")),
-        _section(f"{BASELINE} by alpha", tables.alphas, SHOWN),
-        _section("Fewer labels", tables.fractions, SHOWN),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+        f"is perfect. {COLLAPSED_MARK}: every classifier gives all images one grade."
+    )
+
+
+def markdown(tables: Tables) -> str:
+    """Returns the tables for readers: value and 95 % interval, the best of each column in bold."""
+    return "\n\n".join([note_on(tables), *(_section(section) for section in sections_of(tables))]) + "\n"
 
 
 def shown(estimate: RowEstimate, *, signed: bool = False) -> str:
@@ -98,14 +120,12 @@ def best_of(rows: Sequence[TableRow], name: str) -> float | None:
     return choose(values) if values else None
 
 
-def _section(title: str, rows: Sequence[TableRow], names: Sequence[str], *, is_difference: bool = False) -> str:
-    if not rows:
-        return ""
-    header = ["", *names, "cells"]
-    lines = [f"## {title}", "", _line(header), _line(["---"] * len(header))]
-    best = {name: None if is_difference else best_of(rows, name) for name in names}
-    for row in rows:
-        cells = [_marked(row.estimates[name], best[name], signed=is_difference) for name in names]
+def _section(section: Section) -> str:
+    header = ["", *section.names, "cells"]
+    lines = [f"## {section.title}", "", _line(header), _line(["---"] * len(header))]
+    best = {name: None if section.is_difference else best_of(section.rows, name) for name in section.names}
+    for row in section.rows:
+        cells = [_marked(row.estimates[name], best[name], signed=section.is_difference) for name in section.names]
         lines.append(_line([row_name(row), *cells, str(row.cells)]))
     return "\n".join(lines)
 
