@@ -44,6 +44,15 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "val": (dict,),
     "test": (dict,),
 }
+_KINDS: Mapping[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +211,7 @@ def _check_types(fields: Mapping[str, object], types: Mapping[str, tuple[type, .
     for name, kinds in types.items():
         value = fields[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            expected = " or ".join(_KINDS[kind] for kind in kinds)
             raise DataError(f"expected {name} to be {expected}, found {str(value)[:40]!r}")
 
 

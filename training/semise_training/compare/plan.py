@@ -1,6 +1,7 @@
 """Which cells a comparison has, and the configuration of each."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,11 +109,13 @@ class Plan:
         """
         self._check()
         planned: dict[CellKey, PlannedCell] = {}
-        for fold in range(self.folds) if self.only_fold is None else (self.only_fold,) if self.folds else (0,):
-            for seed in range(self.seeds):
-                for cell in self._cells_of(fold, seed):
-                    planned.setdefault(cell.key, cell)
+        for fold, seed in itertools.product(self._folds(), range(self.seeds)):
+            for cell in self._cells_of(fold, seed):
+                planned.setdefault(cell.key, cell)
         return tuple(planned.values())
+
+    def _folds(self) -> Sequence[int]:
+        return range(max(self.folds, 1)) if self.only_fold is None else [self.only_fold]
 
     def _cells_of(self, fold: int, seed: int) -> list[PlannedCell]:
         full = [
@@ -166,6 +169,9 @@ class Plan:
             raise ConfigError(f"expected --only-fold 0 to {self.folds - 1}, found {self.only_fold}")
         if self.only_fold is not None and not self.folds:
             raise ConfigError("expected --only-fold beside --folds, found it alone: say how many folds there are")
+        strangers = [name for name in self.fraction_rows if name not in (*names, *FRACTION_ROWS)]
+        if strangers:
+            raise ConfigError(f"expected --fraction-methods among the rows {', '.join(names)}, found {strangers[0]!r}")
         for row in self.rows:
             find_method(row.method)
 

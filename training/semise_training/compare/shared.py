@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.atomic import write_text
+from semise_sdk.errors import DataError
 from semise_sdk.reporting import Reporter
+from semise_training.compare.answers import MOST_GRADES
 from semise_training.config import TrainConfig
 from semise_training.data.cache import cache_key, shared_cache
 from semise_training.data.dataset import UNLABELED, Dataset, build_dataset
@@ -102,8 +104,13 @@ class SharedData:
         """Returns the data, checked at its first use.
 
         Raises:
-            DataError: anything that ``semise data check`` calls an error, all of it at once.
+            DataError: anything that ``semise data check`` calls an error, all of it at once; or more grades than a
+                cell can hold.
         """
+        if manifest.classes > MOST_GRADES:
+            raise DataError(
+                f"expected at most {MOST_GRADES} grades to compare on, found {manifest.classes}: merge some"
+            )
         path = cache / f"{cache_key(manifest.samples, config.input.spec())}-{data_digest(manifest)[:16]}.json"
         try:
             known = tuple(json.loads(path.read_text(encoding="utf-8")))
