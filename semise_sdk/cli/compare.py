@@ -77,7 +77,7 @@ def compare(
 
     if part not in PARTS:
         raise ConfigError(f"expected --parts test or val, found {part!r}")
-    failed: dict[str, str] = {}
+    outcome = None
     if not report_only:
         options: dict[str, object] = {
             "encoder": encoder_options(encoder, weights, from_scratch=from_scratch),
@@ -100,15 +100,11 @@ def compare(
             protocol=(head_seeds, masks, views),
         )
         outcome = _run(plan, out, redo=redo, keep_runs=keep_runs, quiet=quiet)
-        failed = {key.slug: message for key, message in outcome.failed.items()}
-    tables = report(out, part=part, repeats=repeats)
-    _print(tables, out, as_json=as_json, quiet=quiet)
-    if failed:
-        first = next(iter(failed))
-        raise TrainingError(
-            f"{len(failed)} cells failed, the tables are without them (first: {first}: {failed[first]}); mend the "
-            "settings and run the same command again"
-        )
+    if outcome is None or outcome.computed or outcome.kept:
+        tables = report(out, part=part, repeats=repeats)
+        _print(tables, out, as_json=as_json, quiet=quiet)
+    if outcome is not None:
+        _refuse_failures(outcome)
 
 
 def _plan(
@@ -160,8 +156,17 @@ def _run(plan: "Plan", out: Path, *, redo: bool, keep_runs: bool, quiet: bool) -
         )
     say(f"{len(outcome.computed)} cells computed, {outcome.kept} were there", quiet=quiet)
     if outcome.elsewhere:
-        say(f"{len(outcome.elsewhere)} cells are being computed by another process", quiet=quiet)
+        say(f"{len(outcome.elsewhere)} cells are, or were, computed by another process", quiet=quiet)
     return outcome
+
+
+def _refuse_failures(outcome: "Outcome") -> None:
+    if outcome.failed:
+        key, message = next(iter(outcome.failed.items()))
+        raise TrainingError(
+            f"{len(outcome.failed)} cells failed, the tables are without them (first: {key.slug}: {message}); mend the "
+            "settings and run the same command again"
+        )
 
 
 def _print(tables: "Tables", out: Path, *, as_json: bool, quiet: bool) -> None:

@@ -75,6 +75,13 @@ def test_a_failed_cell_ends_with_the_code_of_training(phantoms, tmp_path, capsys
     assert (tmp_path / "table1.csv").is_file()
 
 
+def test_where_nothing_was_computed_the_failure_is_what_is_said(phantoms, tmp_path, capsys):
+    wild = "wild:optimizer.name=sgd,optimizer.lr=1.0e+20,optimizer.head_lr=1.0e+20"
+    arguments = ["--variant", wild, "--folds", "3", "--only-fold", "0", "--out", str(tmp_path), *TINY]
+    assert run(["compare", str(phantoms), *arguments]) == 4
+    assert "wild-fold0of3-split0-seed0" in capsys.readouterr().err
+
+
 def test_training_refuses_what_is_only_a_row(phantoms, tmp_path, capsys):
     assert run(["train", str(phantoms), "--method", "majority", "--out", str(tmp_path / "run"), "--quiet"]) == 2
     assert "row of semise compare" in capsys.readouterr().err

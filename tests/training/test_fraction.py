@@ -3,13 +3,9 @@
 import itertools
 
 import numpy as np
-import pytest
 
-from semise_sdk.reporting import SilentReporter
 from semise_training.data.dataset import UNLABELED, Dataset
 from semise_training.data.fraction import hide_labels
-from semise_training.prepare import prepare
-from semise_training.run_folder import RunFolder
 
 
 def dataset():
@@ -60,13 +56,3 @@ def test_the_seed_draws_and_all_labels_change_nothing():
     assert not np.array_equal(kept(0.3, seed=1).parts["train"], kept(0.3, seed=2).parts["train"])
     whole = dataset()
     assert hide_labels(whole, fraction=1, seed=0) is whole
-
-
-def test_a_run_takes_the_fraction_from_its_configuration(phantoms, tiny_config, tmp_path):
-    whole, few = (
-        prepare(tiny_config(phantoms, data={"label_fraction": f}), RunFolder(tmp_path), reporter=SilentReporter())
-        for f in (1.0, 0.25)
-    )
-    assert len(few.parts["train"]) == pytest.approx(len(whole.parts["train"]) / 4, abs=3)
-    assert len(few.unlabeled) + len(few.parts["train"]) == len(whole.unlabeled) + len(whole.parts["train"])
-    assert np.array_equal(few.parts["val"], whole.parts["val"])

@@ -7,7 +7,7 @@ import pytest
 
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.answers import LOSSES, Answers, HeadAnswers
-from semise_training.compare.cells import Cell, CellKey
+from semise_training.compare.cells import Cell, CellKey, CodeVersion
 from semise_training.compare.plan import Plan, Protocol, rows_of
 from semise_training.compare.run import compare
 
@@ -68,8 +68,7 @@ def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, f
         counts={"train": {"healthy": 5}, "unlabeled": 1},
         views=None,
         seconds=1.5,
-        commit=None,
-        dirty=None,
+        code=CodeVersion(None, None),
         machine={"processor": "a processor", "cores": 2},
         val=random_answers(100 + fold) if val is None else val,
         test=random_answers(fold, first_group=100 * fold) if test is None else test,

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from semise_training.compare.cells import CodeVersion
 from semise_training.compare.figures import Drawn
 from semise_training.compare.page import facts_of, write_page
 from semise_training.compare.report import report
@@ -58,7 +59,7 @@ def test_grades_are_text_whatever_they_are_called(make_cell, tmp_path):
 def test_facts_name_every_value_where_cells_differ(make_cell):
     import dataclasses
 
-    cells = [make_cell(), dataclasses.replace(make_cell(fold=1), commit="a" * 40, dirty=True)]
+    cells = [make_cell(), dataclasses.replace(make_cell(fold=1), code=CodeVersion("a" * 40, True))]
     facts = facts_of(cells)
     assert facts["Code"] == "outside a checkout; aaaaaaaaaaaa with changes"
     assert facts["Splits"] == "5 folds"

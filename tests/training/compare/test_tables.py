@@ -160,5 +160,5 @@ def test_cells_of_two_data_sets_are_not_mixed(cells, tmp_path):
 
 
 def test_an_empty_folder_has_no_report(tmp_path):
-    with pytest.raises(DataError, match="without --report-only"):
+    with pytest.raises(DataError, match="name --methods to compute"):
         report(tmp_path)

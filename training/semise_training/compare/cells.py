@@ -91,6 +91,14 @@ class CellKey:
         return self.folds, self.fold, self.split_seed
 
 
+@dataclass(frozen=True, slots=True)
+class CodeVersion:
+    """The git commit that a cell was computed by, and whether the checkout had changes; None outside a checkout."""
+
+    commit: str | None
+    is_dirty: bool | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
     """One computed cell.
@@ -107,8 +115,7 @@ class Cell:
         counts: Images of each part by grade, and the unlabeled ones.
         views: Images that training passed through the encoder, where the stages count them.
         seconds: How long it took, in all its parts.
-        commit: The code's git commit, None outside a checkout.
-        dirty: Whether the checkout had changes.
+        code: The version of the code.
         machine: See ``semise_sdk.machine.describe_machine``.
         val: What the selected model says of the validation part.
         test: What it says of the test part.
@@ -125,8 +132,7 @@ class Cell:
     counts: Mapping[str, object]
     views: int | None
     seconds: float
-    commit: str | None
-    dirty: bool | None
+    code: CodeVersion
     machine: Mapping[str, object]
     val: Answers
     test: Answers
@@ -151,8 +157,8 @@ class Cell:
             "counts": dict(self.counts),
             "views": self.views,
             "seconds": self.seconds,
-            "commit": self.commit,
-            "dirty": self.dirty,
+            "commit": self.code.commit,
+            "dirty": self.code.is_dirty,
             "machine": dict(self.machine),
             "figures": {part: summary(self.answers(part), classes=classes) for part in ("val", "test")},
             "val": self.val.to_json(),
@@ -171,7 +177,8 @@ class Cell:
         labels = tuple(str(label) for label in _list(fields["labels"]))
         kept = {name: value for name, value in fields.items() if name not in ("schema", "figures", "key", "labels")}
         answers = {part: Answers.from_json(kept.pop(part), classes=len(labels)) for part in ("val", "test")}
-        return cls(key=_key(fields["key"]), labels=labels, **answers, **kept)  # type: ignore[arg-type]  # checked above
+        code = CodeVersion(kept.pop("commit"), kept.pop("dirty"))  # type: ignore[arg-type]  # checked above
+        return cls(key=_key(fields["key"]), labels=labels, code=code, **answers, **kept)  # type: ignore[arg-type]  # checked above
 
 
 def write_cell(path: Path, cell: Cell) -> None:

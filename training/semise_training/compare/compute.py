@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semise_sdk.machine import describe_machine
 from semise_sdk.reporting import Reporter
-from semise_training.compare.cells import Cell, write_cell
+from semise_training.compare.cells import Cell, CodeVersion, write_cell
 from semise_training.compare.examples import choose_examples, draw_examples, draw_maps
 from semise_training.compare.features import FeatureStore
 from semise_training.compare.folder import Folder
@@ -64,7 +64,6 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     test = selected.answer(exam)
     if isinstance(selected, Selected) and is_example_cell(planned):
         _draw(planned, selected, exam, place.folder, classes=dataset.classes)
-    commit, dirty = code_version()
     cell = Cell(
         key=planned.key,
         method=planned.config.method,
@@ -77,8 +76,7 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
         counts=image_counts(dataset),
         views=views_passed(run),
         seconds=round(before + time.monotonic() - started, 1),
-        commit=commit,
-        dirty=dirty,
+        code=code_version(),
         machine=describe_machine(),
         val=val,
         test=test,
@@ -95,7 +93,7 @@ def is_example_cell(planned: PlannedCell) -> bool:
     return key.fold == 0 and key.seed == 0 and key.label_fraction == 1
 
 
-def code_version() -> tuple[str | None, bool | None]:
+def code_version() -> CodeVersion:
     """Returns the git commit of this code and whether it was changed since; None for both outside a checkout."""
     here = Path(__file__).resolve()
 
@@ -105,9 +103,9 @@ def code_version() -> tuple[str | None, bool | None]:
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # an environment inside somebody's checkout is not ours
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        return CodeVersion(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no")))
     except (OSError, subprocess.CalledProcessError):
-        return None, None
+        return CodeVersion(None, None)
 
 
 def _draw(planned: PlannedCell, selected: Selected, exam: Examined, folder: Folder, *, classes: int) -> None:

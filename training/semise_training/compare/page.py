@@ -102,9 +102,9 @@ def _budget(views: object) -> str:
 
 
 def _code(cell: Cell) -> str:
-    if cell.commit is None:
+    if cell.code.commit is None:
         return "outside a checkout"
-    return cell.commit[:12] + (" with changes" if cell.dirty else "")
+    return cell.code.commit[:12] + (" with changes" if cell.code.is_dirty else "")
 
 
 def _distinct(values: Iterable[object]) -> str:

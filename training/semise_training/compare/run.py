@@ -77,42 +77,51 @@ def _compute_all(due: Sequence[PlannedCell], place: Workplace, before: Outcome, 
     elsewhere: list[CellKey] = []
     failed: dict[CellKey, str] = {}
     reporter.start("cells", len(due))
-    clock = _Clock(len(due))
+    clock = _Clock(due)
     for planned in due:
         with claimed(place.folder.work(planned.key)) as is_mine:
             if not is_mine or _is_done(planned, place.folder, place.digest):
                 elsewhere.append(planned.key)
-                clock.skip()
+                clock.skip(planned)
             else:
                 try:
                     cell = compute_cell(planned, place)
                     computed.append(planned.key)
-                    reporter.say(f"{planned.key.slug}: {_shown(cell)}; {clock.done()}")
+                    reporter.say(f"{planned.key.slug}: {_shown(cell)}; {clock.done(planned)}")
                 except TrainingError as error:
                     failed[planned.key] = str(error)
-                    reporter.say(f"{planned.key.slug} failed: {error}; {clock.done()}")
+                    reporter.say(f"{planned.key.slug} failed: {error}; {clock.done(planned)}")
         reporter.step(planned.key.slug)
     return Outcome(tuple(computed), before.kept, tuple(elsewhere), failed)
 
 
 class _Clock:
-    """Says how far the cells are, and when all will be done if the rest take as long."""
+    """Says how far the cells are, and when all will be done if the rest take as long for what they have to learn."""
 
-    def __init__(self, total: int) -> None:
-        self._left = total
-        self._total = total
-        self._timed = 0
+    def __init__(self, due: Sequence[PlannedCell]) -> None:
+        self._total = self._left = len(due)
+        self._work_left = sum(map(_work, due))
+        self._work_done = 0
         self._started = time.monotonic()
 
-    def skip(self) -> None:
+    def skip(self, planned: PlannedCell) -> None:
         self._left -= 1
+        self._work_left -= _work(planned)
 
-    def done(self) -> str:
-        self._left -= 1
-        self._timed += 1
-        seconds = (time.monotonic() - self._started) / self._timed * self._left
-        rest = f"about {_duration(seconds)} left" if self._left else "the last"
-        return f"{self._total - self._left} of {self._total}, {rest}"
+    def done(self, planned: PlannedCell) -> str:
+        self.skip(planned)
+        self._work_done += _work(planned)
+        place = f"{self._total - self._left} of {self._total}"
+        if not (self._left and self._work_done):
+            return place
+        seconds = (time.monotonic() - self._started) / self._work_done * self._work_left
+        return f"{place}, about {_duration(seconds)} left"
+
+
+def _work(planned: PlannedCell) -> int:
+    """Returns how many stages a cell has, the heads as one; a constant has none."""
+    method = find_method(planned.config.method)
+    return 0 if method.is_constant else 1 + len(method.upstream)
 
 
 def _duration(seconds: float) -> str:
@@ -165,7 +174,7 @@ def read_cells(root: Path) -> list[Cell]:
     cells = Folder(root).read()
     if not cells:
         raise DataError(
-            f"expected computed cells in {Folder(root).cells}, found none: run semise compare without --report-only"
+            f"expected computed cells in {Folder(root).cells}, found none: name --methods to compute, or another --out"
         )
     if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
         raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
