@@ -34,6 +34,16 @@ class ConsoleReporter:
         say(message, quiet=self._quiet)
 
 
+class OneBarReporter(ConsoleReporter):
+    """A reporter whose next part takes the bar of the one before: for the parts within each of many pieces of work."""
+
+    def start(self, label: str, total: int) -> None:
+        """A part of ``total`` steps begins, the one before goes; silent where no bar can be drawn."""
+        if self._task is not None:
+            self._display.remove_task(self._task)
+        self._task = self._display.add_task(label, total=total, note="")
+
+
 @contextmanager
 def reporting(*, quiet: bool) -> Iterator[ConsoleReporter]:
     """Yields a reporter that draws until the work ends."""

@@ -60,10 +60,10 @@ def train(
     options = {
         "method": method,
         "seed": seed,
-        "encoder": _encoder(encoder, weights, from_scratch=from_scratch),
+        "encoder": encoder_options(encoder, weights, from_scratch=from_scratch),
         "input": {"size": size},
         "phase2": {"alpha": alpha},
-        "data": {"folds": folds, "fold": fold, **_manifest(data, columns, project)},
+        "data": {"folds": folds, "fold": fold, **manifest_options(data, columns, project)},
         "runtime": {"device": device},
     }
     _train(options, settings or [], preset, project, out, as_json=as_json, quiet=quiet)
@@ -85,7 +85,7 @@ def _train(
     of_project: dict[str, object] = {"name": project.name, **project.train} if project else {}
     chosen = preset or str(of_project.pop("preset", "recommended"))
     of_project.pop("preset", None)
-    overrides = merge(merge(of_project, _given(options)), parse_assignments(settings))
+    overrides = merge(merge(of_project, given_options(options)), parse_assignments(settings))
     root = out or (project.out if project else Path("runs")) / datetime.now().strftime("%Y%m%d-%H%M%S")
     say(f"run: {root}; after an interruption: semise train --resume --out {root}", quiet=quiet)
     with reporting(quiet=quiet) as reporter:
@@ -131,18 +131,22 @@ def _newest(project: Project | None) -> Path:
     return run
 
 
-def _encoder(name: str | None, weights: Path | None, *, from_scratch: bool) -> dict[str, object]:
+def encoder_options(name: str | None, weights: Path | None, *, from_scratch: bool) -> dict[str, object]:
+    """Returns the section ``encoder`` of ``--encoder``, ``--weights`` and ``--from-scratch``."""
     if weights is not None and from_scratch:
         raise ConfigError("expected --weights or --from-scratch, found both: keep one")
     init = "file" if weights is not None else "scratch" if from_scratch else None
     return {"name": name, "init": init, "weights": None if weights is None else weights.resolve()}
 
 
-def _manifest(data: Path | None, columns: str, project: Project | None) -> dict[str, object]:
+def manifest_options(data: Path | None, columns: str, project: Project | None) -> dict[str, object]:
+    """Returns the section ``data`` of DATA and ``--columns``, or of the project."""
     from semise_training.data.manifest import find_manifest, parse_columns
 
     if data is None and project is None:
-        raise ConfigError("expected a manifest, found none: semise train DATA.csv, or semise init DATA.csv once")
+        raise ConfigError(
+            "expected a manifest, found none: name DATA.csv behind the command, or semise init DATA.csv once"
+        )
     if data is None and project is not None:
         return {"manifest": project.manifest, "columns": parse_columns(columns) or project.columns}
     if data is None:
@@ -150,11 +154,11 @@ def _manifest(data: Path | None, columns: str, project: Project | None) -> dict[
     return {"manifest": find_manifest(data).resolve(), "columns": parse_columns(columns)}
 
 
-def _given(options: Mapping[str, object]) -> dict[str, object]:
+def given_options(options: Mapping[str, object]) -> dict[str, object]:
     """Returns the options that were given: no None, no empty section."""
     given: dict[str, object] = {}
     for name, value in options.items():
-        kept = _given(value) if isinstance(value, Mapping) and name != "columns" else value
+        kept = given_options(value) if isinstance(value, Mapping) and name != "columns" else value
         if kept is not None and kept != {}:
             given[name] = kept
     return given

@@ -31,7 +31,9 @@ Part = Literal["train", "val", "test", "calibration"]
 class DataConfig(Section):
     """Which images, and how they are split.
 
-    ``folds`` above 0 turns ``fractions`` into cross-validation: ``fold`` is the test part.
+    ``folds`` above 0 turns ``fractions`` into cross-validation: ``fold`` is the test part. ``split_seed`` is the run's
+    seed unless it is given. ``label_fraction`` below 1 hides the labels and masks of the rest of the training images,
+    which then count as unlabeled.
     """
 
     manifest: Path
@@ -39,6 +41,8 @@ class DataConfig(Section):
     fractions: dict[Part, Fraction] = Field(default={"train": 0.7, "val": 0.15, "test": 0.15})
     folds: Count = 0
     fold: Count = 0
+    split_seed: Count | None = None
+    label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _fold_is_one_of_them(self) -> "DataConfig":
@@ -164,6 +168,11 @@ class TrainConfig(Section):
                 f"expected soda.target_size up to input.size, {self.input.size}, found {self.soda.target_size}"
             )
         return self
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split and of which labels are hidden."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
 
 
 REPLACED_WHOLE = ("columns", "fractions")

@@ -83,7 +83,7 @@ def run_stage(stage: Stage, session: Session, optimizer_config: OptimizerConfig)
     for epoch in range(first_epoch, stage.epochs):
         started, views_before = time.monotonic(), stage.model.views
         try:
-            means = _train_epoch(stage, epoch, session, optimizer_config, scaler=scaler)
+            means = train_epoch(stage, epoch, session, optimizer_config, scaler=scaler)
         except torch.OutOfMemoryError as error:
             raise TrainingError(f"{stage.name}: out of memory, lower {stage.name}.batch_size or input.size") from error
         monitors = stage.end_epoch(epoch)
@@ -116,9 +116,10 @@ def _forget_later_records(run: RunFolder, stage: str, epochs_done: int) -> None:
         write_text(run.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def _train_epoch(
+def train_epoch(
     stage: Stage, epoch: int, session: Session, optimizer_config: OptimizerConfig, *, scaler: torch.amp.GradScaler
 ) -> dict[str, float]:
+    """Trains one epoch and returns the mean of each weighted term; raises TrainingError when the loss is not finite."""
     torch.manual_seed(derived_seed(session.seed, stage.name, epoch))
     stage.begin_epoch(epoch)
     steps = stage.steps_per_epoch()

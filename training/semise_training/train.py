@@ -13,7 +13,7 @@ from semise_training.data.dataset import Dataset
 from semise_training.device import resolve
 from semise_training.finish import write_model
 from semise_training.loop import Session, restore_model, run_stage
-from semise_training.methods import Method, find_method
+from semise_training.methods import Method, find_trained_method
 from semise_training.model import build_model, initial_body
 from semise_training.prepare import prepare
 from semise_training.run_folder import RunFolder
@@ -36,11 +36,7 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
     if root.exists() and not root.is_dir():
         raise ConfigError(f"expected a folder for the run, found a file {root}: name another --out")
     run = RunFolder(root)
-    if find_method(config.method).is_constant:
-        raise ConfigError(
-            f"expected a method that trains a network, found {config.method}, which has none: measure it beside the "
-            f"others with `semise compare DATA --methods {config.method}`"
-        )
+    find_trained_method(config.method)
     if run.is_started:
         raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
     run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
@@ -65,12 +61,12 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
     config = read_config(run.config)
     session = Session(run, resolve(config.runtime), config.seed, reporter)
     dataset = prepare(config, run, reporter=reporter)
-    method = find_method(config.method)
-    model = build_model(_without_unused_unet(config, dataset), classes=dataset.classes, identity=method.identity)
+    method = find_trained_method(config.method)
+    model = build_model(without_unused_unet(config, dataset), classes=dataset.classes, identity=method.identity)
     model.to(session.compute.device)
     restore_model(model, run)
     upstream = Upstream(model, dataset, Augmenter(config.augment), session.compute, config.seed)
-    _learn_representation(method, upstream, config, session)
+    learn_representation(method, upstream, config, session)
     _train_heads(upstream, config, session)
     plots.draw_run(run, upstream)
     # After the last checkpoint: a resumed run must not fold a temperature in twice.
@@ -79,7 +75,8 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
     return run
 
 
-def _learn_representation(method: Method, upstream: Upstream, config: TrainConfig, session: Session) -> None:
+def learn_representation(method: Method, upstream: Upstream, config: TrainConfig, session: Session) -> None:
+    """Runs the method's stages, from where the run's checkpoint stands; the model then holds their last weights."""
     for row in method.upstream:
         stage = row.build(upstream, config)
         if stage.epochs:
@@ -92,18 +89,19 @@ def _train_heads(upstream: Upstream, config: TrainConfig, session: Session) -> N
     network = upstream.model.network
     frozen_model(upstream.model)
     before = state_digest(network.encoder)
-    run_stage(ClassifierStage(upstream, config.classifier), session, _head_schedule(config.classifier.lr))
+    run_stage(ClassifierStage(upstream, config.classifier), session, head_schedule(config.classifier.lr))
     if network.config.decoder_channels:
-        run_stage(UnetStage(upstream, config.unet), session, _head_schedule(config.unet.lr))
+        run_stage(UnetStage(upstream, config.unet), session, head_schedule(config.unet.lr))
     if state_digest(network.encoder) != before:
         raise TrainingError("the frozen encoder changed while its heads were trained: this is a defect, report it")
 
 
-def _head_schedule(lr: float) -> OptimizerConfig:
+def head_schedule(lr: float) -> OptimizerConfig:
+    """Returns the schedule of every head: cosine to zero without warm-up."""
     return OptimizerConfig(name="adamw", lr=lr, head_lr=lr, schedule="cosine", warmup_fraction=0.0)
 
 
-def _without_unused_unet(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+def without_unused_unet(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     """Returns the configuration without a U-Net when there are no masks to learn from."""
     if len(dataset.masked("train")) > 1 and len(dataset.masked("val")):
         return config

@@ -1,8 +1,11 @@
 """The uint8 image cache: every image and mask is decoded and resized once, through the runtime's own preprocessing."""
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,6 +52,30 @@ def build_cache(folder: Path, samples: Sequence[Sample], spec: InputSpec, *, rep
         _fill(paths, samples, spec, reporter)
         write_text(done, json.dumps({"key": key}))
     return ImageCache(np.load(paths[0], mmap_mode="r"), np.load(paths[1], mmap_mode="r"))
+
+
+def shared_cache(root: Path, samples: Sequence[Sample], spec: InputSpec, *, reporter: Reporter) -> ImageCache:
+    """Returns the cache of ``samples`` in a folder of ``root`` that any number of runs share, also at the same time.
+
+    Raises:
+        DataError: images or masks that cannot be read, all of them at once.
+    """
+    folder = root / cache_key(samples, spec)
+    if not folder.exists():
+        # Filled under a name of its own and renamed whole, so that no run ever sees half of another's.
+        scratch = root / f".{folder.name}.{secrets.token_hex(4)}"
+        try:
+            build_cache(scratch, samples, spec, reporter=reporter)
+            with contextlib.suppress(OSError):  # another run was faster
+                scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return build_cache(folder, samples, spec, reporter=reporter)
+
+
+def cache_key(samples: Sequence[Sample], spec: InputSpec) -> str:
+    """Returns 16 letters that name the decoded images: other files or another spec, another key."""
+    return _fingerprint(samples, spec)[:16]
 
 
 def _key_of(done: Path) -> str | None:

@@ -12,7 +12,7 @@ from semise_training.methods.soda import SODA
 from semise_training.methods.supcon import SUPCON_2, SUPCON_N
 from semise_training.methods.supervised import SUPERVISED
 
-__all__ = ["METHODS", "Method", "UpstreamStage", "find_method"]
+__all__ = ["METHODS", "Method", "UpstreamStage", "find_method", "find_trained_method"]
 
 METHODS = {
     "majority": MAJORITY,
@@ -33,3 +33,14 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise ConfigError(f"expected a method of {', '.join(METHODS)}, found {name!r}")
     return METHODS[name]
+
+
+def find_trained_method(name: str) -> Method:
+    """Returns the method called ``name``, one that trains a network; raises ConfigError for any other."""
+    method = find_method(name)
+    if method.is_constant:
+        raise ConfigError(
+            f"expected a method that trains a network, found {name}, which has none: measure it beside the others with "
+            f"`semise compare DATA --methods {name}`"
+        )
+    return method

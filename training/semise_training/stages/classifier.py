@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,39 +20,55 @@ from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream
 
 
+@dataclass(frozen=True, slots=True)
+class HeadFeatures:
+    """What classifiers are trained and selected on, on the training device; computed once for any number of them.
+
+    Args:
+        training: f's frozen features ``[V, n, F]``: of the images as they are, then of augmented views.
+        levels: Severity ``[n]`` of the training images.
+        validation: Features ``[m, F]`` of the validation images.
+        validation_levels: Severity ``[m]`` of the validation images.
+    """
+
+    training: Tensor
+    levels: Tensor
+    validation: Tensor
+    validation_levels: NDArray[np.int64]
+
+
 class ClassifierStage:
-    """Class-weighted cross-entropy or CORN on f's frozen features; weights come from the training labels only."""
+    """Class-weighted cross-entropy or CORN on f's frozen features; weights come from the training labels only.
+
+    ``features``, ``classifier`` and ``seed`` are computed from ``upstream``, its network's own, and its own, unless
+    they are given.
+    """
 
     name = "classifier"
     selection: str | None = "macro_f1"
 
-    def __init__(self, upstream: Upstream, config: ClassifierConfig) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        config: ClassifierConfig,
+        *,
+        features: HeadFeatures | None = None,
+        classifier: nn.Sequential | None = None,
+        seed: int | None = None,
+    ) -> None:
         self.config = config
         self.epochs = config.epochs
-        self.seed = upstream.seed
+        self.seed = upstream.seed if seed is None else seed
         self.model = upstream.model
-        self.trained: nn.Module = upstream.model.network.classifier
+        self.classifier = upstream.model.network.classifier if classifier is None else classifier
+        self.trained: nn.Module = self.classifier
         self.optimizer = single_group_adamw(self.trained, lr=config.lr, weight_decay=config.weight_decay)
         self.classes = upstream.dataset.classes
         self.device = upstream.compute.device
-        train, val = upstream.dataset.parts["train"], upstream.dataset.parts["val"]
-        self.features = self._training_features(upstream, train)
-        self.levels = upstream.levels(train)
-        self.val_features = self._clean_features(upstream, val)
-        self.val_levels = upstream.dataset.levels[val]
+        cached = head_features(upstream, augmented_views=config.augmented_views) if features is None else features
+        self.features, self.levels = cached.training, cached.levels
+        self.val_features, self.val_levels = cached.validation, cached.validation_levels
         self.class_weights = class_weights(self.levels, self.classes) if config.class_weighted else None
-
-    def _clean_features(self, upstream: Upstream, indices: NDArray[np.int64]) -> Tensor:
-        vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute)
-        return torch.from_numpy(vectors.embedding).to(self.device)
-
-    def _training_features(self, upstream: Upstream, train: NDArray[np.int64]) -> Tensor:
-        """Returns ``[views, n, F]``: the features of the images as they are, then of augmented views."""
-        views = [self._clean_features(upstream, train)]
-        for view in range(self.config.augmented_views):
-            seed = derived_seed(self.seed, "classifier view", view)
-            views.append(augmented_features(upstream, train, seed=seed))
-        return torch.stack(views)
 
     def steps_per_epoch(self) -> int:
         """Returns the number of batches of an epoch."""
@@ -76,7 +93,7 @@ class ClassifierStage:
         rows, views = torch.from_numpy(batch.T.copy()).to(self.device)
         features, levels = self.features[views, rows], self.levels[rows]
         if self.config.head == "corn":
-            conditional = conditional_logits(self.model.network.classifier, features)
+            conditional = conditional_logits(self.classifier, features)
             return {"corn": corn_loss(conditional, levels, class_weights=self.class_weights)}
         logits = self.trained(features).float()
         return {"cross_entropy": nn.functional.cross_entropy(logits, levels, self.class_weights)}
@@ -97,6 +114,29 @@ def class_weights(levels: Tensor, classes: int) -> Tensor:
     """Returns the weight ``[K]`` of each class: N / (K n), so that every class counts the same in the loss."""
     counts = torch.bincount(levels, minlength=classes).float()
     return counts.sum() / (classes * counts.clamp(min=1))
+
+
+def head_features(upstream: Upstream, *, augmented_views: int) -> HeadFeatures:
+    """Returns the features of the training images, also augmented, and of the validation images."""
+    train, val = upstream.dataset.parts["train"], upstream.dataset.parts["val"]
+    return HeadFeatures(
+        training=all_views(upstream, train, augmented_views=augmented_views),
+        levels=upstream.levels(train),
+        validation=_clean_features(upstream, val),
+        validation_levels=upstream.dataset.levels[val],
+    )
+
+
+def all_views(upstream: Upstream, indices: NDArray[np.int64], *, augmented_views: int) -> Tensor:
+    """Returns ``[1 + augmented_views, n, F]``: the features of the images as they are, then of augmented views."""
+    seeds = [derived_seed(upstream.seed, "classifier view", view) for view in range(augmented_views)]
+    augmented = [augmented_features(upstream, indices, seed=seed) for seed in seeds]
+    return torch.stack([_clean_features(upstream, indices), *augmented])
+
+
+def _clean_features(upstream: Upstream, indices: NDArray[np.int64]) -> Tensor:
+    vectors = embed(upstream.model.network, upstream.dataset, indices, compute=upstream.compute)
+    return torch.from_numpy(vectors.embedding).to(upstream.compute.device)
 
 
 def augmented_features(upstream: Upstream, indices: NDArray[np.int64], *, seed: int, batch: int = 32) -> Tensor:

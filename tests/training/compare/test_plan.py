@@ -1,0 +1,142 @@
+"""Which cells a comparison has, and what makes two of them the same experiment."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from semise_sdk.errors import ConfigError
+from semise_training.compare.plan import Plan, Protocol, parse_variant, portable, refuse_planned, rows_of
+
+
+def plan(manifest="data.csv", **options):
+    rows = options.pop("rows", rows_of(("majority", "semise"), (), with_fractions=bool(options.get("label_fractions"))))
+    settings = {"data": {"manifest": manifest}, **options.pop("settings", {})}
+    return Plan(rows=rows, settings=settings, **options)
+
+
+def slugs(plan):
+    return [cell.key.slug for cell in plan.cells()]
+
+
+def test_folds_share_one_split_and_seeds_are_the_encoders():
+    cells = plan(folds=3, seeds=2).cells()
+    assert len(cells) == 3 * 2 * 2
+    assert {cell.config.data.split_seed for cell in cells} == {0}
+    assert {cell.config.seed for cell in cells} == {0, 1}
+    assert [cell.key.fold for cell in cells] == sorted(cell.key.fold for cell in cells)
+
+
+def test_without_folds_each_seed_has_its_own_random_split():
+    cells = plan(seeds=3).cells()
+    assert {(cell.config.seed, cell.config.data.split_seed) for cell in cells} == {(0, 0), (1, 1), (2, 2)}
+
+
+def test_one_cell_can_be_asked_for_alone_and_is_the_same_cell():
+    alone = plan(folds=5, only_fold=2, rows=rows_of(("semise",), (), with_fractions=False)).cells()
+    assert [cell.key.slug for cell in alone] == ["semise-fold2of5-split0-seed0"]
+    among = {cell.key: cell for cell in plan(folds=5).cells()}
+    assert among[alone[0].key].digest("data") == alone[0].digest("data")
+
+
+def test_alphas_are_cells_of_semise_alone_and_its_own_alpha_is_no_override():
+    found = plan(seeds=1, alphas=(0.0, 0.1, 0.5)).cells()
+    assert [(c.key.name, c.key.alpha, c.config.phase2.alpha) for c in found] == [
+        ("majority", None, 0.1), ("semise", 0.0, 0.0), ("semise", None, 0.1), ("semise", 0.5, 0.5)
+    ]  # fmt: skip
+
+
+def test_fewer_labels_are_for_the_named_rows_and_bring_semise_without_unlabeled_images():
+    found = {cell.key.slug: cell.config for cell in plan(seeds=1, label_fractions=(0.1,)).cells()}
+    assert set(found) == {
+        "majority-split0-seed0", "semise-split0-seed0", "semise-labeled-split0-seed0",
+        "semise-labels0.1-split0-seed0", "semise-labeled-labels0.1-split0-seed0",
+    }  # fmt: skip
+    assert found["semise-labeled-labels0.1-split0-seed0"].phase2.ntxent.scope == "all"
+    assert found["semise-labels0.1-split0-seed0"].data.label_fraction == 0.1
+    assert found["semise-labels0.1-split0-seed0"].phase2.ntxent.scope == "all+unlabeled"
+
+
+def test_a_variant_is_a_row_with_its_own_settings_on_top_of_all_rows():
+    row = parse_variant("semise+wide:method=semise,unet.decoder_channels=[16,8],phase2.class_pair_weight=2")
+    of_all = {"phase2": {"class_pair_weight": 3, "alpha": 0.3}}
+    (cell,) = plan(rows=(row,), seeds=1, settings=of_all).cells()
+    assert (cell.key.name, cell.config.method) == ("semise+wide", "semise")
+    assert cell.config.unet.decoder_channels == (16, 8)
+    assert (cell.config.phase2.class_pair_weight, cell.config.phase2.alpha) == (2, 0.3)
+    faithful = parse_variant("old:preset=faithful")
+    (cell,) = plan(rows=(faithful,), seeds=1).cells()
+    assert cell.config.optimizer.name == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name", "NAME:section.key=value"),
+        ("bad name:a.b=1", "NAME:section.key=value"),
+        ("semise:phase2.alpha=1", "own name"),
+        ("semise-labeled:phase2.alpha=1", "own name"),
+        ("x:method=magic", "magic"),
+        ("x:seed=3", "the comparison sets that"),
+        ("x:data.fold=1", "the comparison sets that"),
+    ],
+)
+def test_a_wrong_variant_is_refused(text, said):
+    with pytest.raises(ConfigError, match=said):
+        parse_variant(text)
+
+
+def test_settings_that_the_plan_makes_are_refused():
+    with pytest.raises(ConfigError, match=r"data\.label_fraction in --set"):
+        refuse_planned({"data": {"label_fraction": 0.5}}, "--set")
+    refuse_planned({"data": {"fractions": {"train": 0.5}, "split_seed": 3}}, "--set")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"folds": 3, "only_fold": 3}, "0 to 2"),
+        ({"only_fold": 1}, "beside --folds"),
+        ({"rows": ()}, "at least one method"),
+        ({"fraction_rows": ("semise", "magic")}, "among the rows majority, semise, found 'magic'"),
+        ({"rows": rows_of(("semise", "semise"), (), with_fractions=False)}, "semise twice"),
+        ({"settings": {"phase2": {"aplha": 1}}}, "aplha"),
+    ],
+)
+def test_a_wrong_plan_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        plan(**options).cells()
+
+
+def test_the_digest_is_of_the_experiment_not_of_the_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        save_file({"w": np.zeros(2, np.float32)}, tmp_path / name / "w.safetensors")
+
+    def cell(folder="one", **options):
+        encoder = {"init": "file", "weights": tmp_path / folder / "w.safetensors"}
+        settings = {"encoder": encoder, **options.pop("settings", {})}
+        row = rows_of(("semise",), (), with_fractions=False)
+        return plan(tmp_path / folder / "data.csv", rows=row, seeds=1, settings=settings, **options).cells()[0]
+
+    same = cell().digest("data")
+    assert cell("two").digest("data") == same
+    assert cell(settings={"runtime": {"device": "cpu", "threads": 1}}).digest("data") == same
+    assert str(tmp_path) not in str(portable(cell().config))
+    others = [
+        cell().digest("other data"),
+        cell(settings={"phase1": {"epochs": 3}}).digest("data"),
+        cell(settings={"runtime": {"precision": "bf16"}}).digest("data"),
+        cell(protocol=Protocol(head_seeds=3)).digest("data"),
+        cell(protocol=Protocol(views=9)).digest("data"),
+        cell(protocol=Protocol(masks=False)).digest("data"),
+    ]
+    save_file({"w": np.ones(2, np.float32)}, tmp_path / "two" / "w.safetensors")
+    others.append(cell("two").digest("data"))
+    assert len({same, *others}) == 8
+
+
+def test_cells_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan(seeds=1).cells()[0].key = None

@@ -1,0 +1,164 @@
+"""The tables, as data and as files."""
+
+import csv
+import dataclasses
+import json
+
+import pytest
+
+from semise_sdk.errors import DataError
+from semise_training.compare.cells import write_cell
+from semise_training.compare.folder import Folder
+from semise_training.compare.report import report
+from semise_training.compare.run import read_cells
+from semise_training.compare.statistics import Resamples, measure, row_estimate
+from semise_training.compare.tables import TABLE1, build_tables
+from semise_training.compare.write import best_of, markdown, to_json, write_tables
+
+
+@pytest.fixture(scope="module")
+def cells(make_cell, make_answers, make_constant):
+    """Three folds of four rows: semise at three alphas, one of them its own, a constant, and two of fewer labels."""
+    found = []
+    for fold in range(3):
+        test = make_answers(fold, first_group=100 * fold)
+        better = make_answers(fold, first_group=100 * fold, shift=1.0)
+        found += [
+            make_cell(fold=fold, alpha=0.0, val=make_answers(7, shift=0.0), test=test),
+            make_cell(fold=fold, val=make_answers(7, shift=2.0), test=better),
+            make_cell(fold=fold, alpha=0.5, val=make_answers(7, shift=0.5), test=test),
+            make_cell("majority", fold=fold, val=make_constant(make_answers(7)), test=make_constant(test)),
+            make_cell("a+variant", fold=fold, test=test),
+            make_cell(fold=fold, fraction=0.1, test=test),
+            make_cell("semise-labeled", fold=fold, fraction=0.1, test=test),
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def tables(cells):
+    return build_tables(cells, part="test", repeats=40)
+
+
+def row(rows, **keys):
+    (found,) = [each for each in rows if all(each.keys[name] == value for name, value in keys.items())]
+    return found
+
+
+def test_semise_is_the_alpha_that_validation_chose(cells, tables):
+    own = [
+        cell for cell in cells if cell.key.name == "semise" and cell.key.alpha is None and cell.key.label_fraction == 1
+    ]
+    resamples = Resamples(cells, "test", repeats=40)
+    expected = row_estimate([measure(cell, resamples)["macro_f1"] for cell in own])
+    assert row(tables.rows, method="semise").estimates["macro_f1"] == expected
+    assert tables.chosen == {0.0: 0, 0.1: 3, 0.5: 0}
+    assert row(tables.alphas, alpha="0.1").estimates == row(tables.rows, method="semise").estimates
+    assert [each.keys["alpha"] for each in tables.alphas] == ["0", "0.1", "0.5"]
+
+
+def test_methods_come_in_their_order_then_variants(tables):
+    assert [each.keys["method"] for each in tables.rows] == ["majority", "semise", "a+variant"]
+    assert all(each.cells == 3 for each in tables.rows)
+
+
+def test_a_constant_is_marked_and_its_ranks_are_undefined(tables):
+    majority = row(tables.rows, method="majority")
+    assert majority.collapsed == 1
+    assert majority.estimates["kendall_tau"].to_json() == {"value": None, "sd": None, "low": None, "high": None, "n": 0}
+    assert row(tables.rows, method="semise").collapsed == 0
+    assert "| majority † |" in markdown(tables)
+
+
+def test_differences_are_semise_minus_each_other_row(tables):
+    assert [each.keys["method"] for each in tables.differences] == ["majority", "a+variant"]
+    own, other = (row(tables.rows, method=name).estimates["maee"].value for name in ("semise", "a+variant"))
+    gap = row(tables.differences, method="a+variant").estimates["maee"]
+    assert gap.value == pytest.approx(own - other)
+    assert gap.high < 0
+    assert row(tables.differences, method="majority").estimates["kendall_tau"].n == 0
+
+
+def test_each_loss_and_decoding_has_its_row(tables):
+    assert len(tables.heads) == 3 * 4
+    weighted = row(tables.heads, method="semise", head="weighted", decoding="argmax")
+    assert weighted.estimates["macro_f1"] == row(tables.rows, method="semise").estimates["macro_f1"]
+
+
+def test_fewer_labels_end_at_all_of_them_with_the_same_alpha(tables):
+    names = [(each.keys["method"], each.keys["label_fraction"]) for each in tables.fractions]
+    assert names == [("semise", "0.1"), ("semise", "1"), ("semise-labeled", "0.1")]
+    full = row(tables.fractions, method="semise", label_fraction="1")
+    assert full.estimates["kendall_tau"] == row(tables.alphas, alpha="0.1").estimates["kendall_tau"]
+
+
+def test_a_row_that_lacks_a_fold_says_so_and_is_paired_on_the_others(cells):
+    fewer = [cell for cell in cells if not (cell.key.name == "a+variant" and cell.key.fold == 2)]
+    tables = build_tables(fewer, part="test", repeats=10)
+    assert row(tables.rows, method="a+variant").cells == 2
+    assert row(tables.differences, method="a+variant").cells == 2
+
+
+def test_files_hold_every_figure_with_its_spread_and_interval(tables, tmp_path):
+    write_tables(tmp_path, tables)
+    with (tmp_path / "table1.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert list(lines[0])[:9] == [
+        "method", "macro_f1", "macro_f1_sd", "macro_f1_low", "macro_f1_high", "maee", "maee_sd", "maee_low", "maee_high"
+    ]  # fmt: skip
+    assert {f"{name}{end}" for name in TABLE1 for end in ("", "_sd", "_low", "_high")} < set(lines[0])
+    assert lines[0]["kendall_tau"] == ""
+    estimate = row(tables.rows, method="semise").estimates["c_index"]
+    assert float(lines[1]["c_index_high"]) == pytest.approx(estimate.high, abs=1e-6)
+    with (tmp_path / "differences.csv").open(newline="") as stream:
+        long = {(line["method"], line["metric"]): line for line in csv.DictReader(stream)}
+    assert float(long["a+variant", "maee"]["low"]) < float(long["a+variant", "maee"]["difference"]) < 0
+    assert (tmp_path / "table2.csv").read_text().startswith("method,iou,iou_sd,iou_low,iou_high,dice,")
+    chosen = [line.split(",")[-1] for line in (tmp_path / "alphas.csv").read_text().splitlines()]
+    assert chosen == ["chosen", "0", "3", "0"]
+    data = json.loads((tmp_path / "comparison.json").read_text())
+    assert data["systems"][0]["figures"]["kendall_tau"] == {
+        "value": None, "sd": None, "low": None, "high": None, "n": 0
+    }  # fmt: skip
+
+
+def test_a_table_that_has_become_empty_goes(tables, tmp_path):
+    write_tables(tmp_path, tables)
+    write_tables(tmp_path, dataclasses.replace(tables, alphas=(), fractions=()))
+    assert not (tmp_path / "alphas.csv").exists()
+    assert not (tmp_path / "label_fractions.csv").exists()
+    assert (tmp_path / "table1.csv").exists()
+
+
+def test_the_best_of_a_column_is_the_lowest_where_lower_is_better(tables):
+    assert best_of(tables.rows, "maee") == min(each.estimates["maee"].value for each in tables.rows)
+    assert best_of(tables.rows, "macro_f1") == max(each.estimates["macro_f1"].value for each in tables.rows)
+
+
+def test_on_validation_nothing_of_the_test_part_is_read(cells, make_answers):
+    other = [dataclasses.replace(cell, test=make_answers(77, shift=4.0, first_group=5000)) for cell in cells]
+    found, same = (to_json(build_tables(each, part="val", repeats=10)) for each in (cells, other))
+    assert found == same
+    assert found["part"] == "val"
+
+
+def test_the_report_of_validation_lies_apart(cells, tmp_path):
+    for cell in cells[:5]:
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+    report(tmp_path, part="val", repeats=10)
+    assert (tmp_path / "val" / "table1.csv").is_file()
+    assert not (tmp_path / "table1.csv").exists()
+    report(tmp_path, repeats=10)
+    assert (tmp_path / "table1.csv").read_text() != (tmp_path / "val" / "table1.csv").read_text()
+
+
+def test_cells_of_two_data_sets_are_not_mixed(cells, tmp_path):
+    write_cell(Folder(tmp_path).cell(cells[0].key), cells[0])
+    write_cell(Folder(tmp_path).cell(cells[1].key), dataclasses.replace(cells[1], data_digest="f" * 64))
+    with pytest.raises(DataError, match="one data set"):
+        read_cells(tmp_path)
+
+
+def test_an_empty_folder_has_no_report(tmp_path):
+    with pytest.raises(DataError, match="name --methods to compute"):
+        report(tmp_path)

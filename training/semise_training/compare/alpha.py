@@ -1,0 +1,59 @@
+"""Which alpha the row ``semise`` has: chosen for each split on validation data alone."""
+
+from collections.abc import Mapping, Sequence
+
+from semise_training.compare.cells import Cell
+from semise_training.compare.statistics import mean_figure
+
+Split = tuple[int, int, int]
+
+
+def alpha_of(cell: Cell) -> float:
+    """Returns the alpha that a cell was trained with."""
+    phase2 = cell.config["phase2"]
+    if not isinstance(phase2, Mapping):
+        raise TypeError(f"expected a section phase2 in the configuration of {cell.key.slug}, found {phase2!r}")
+    return float(phase2["alpha"])
+
+
+def criterion(cell: Cell) -> float | None:
+    """Returns the mean of the validation macro-F1, itself the mean over head seeds, and Kendall tau of the severity.
+
+    None where one of the two is undefined: such a cell is not chosen.
+    """
+    macro_f1, tau = mean_figure(cell, "macro_f1", part="val"), mean_figure(cell, "kendall_tau", part="val")
+    return None if macro_f1 is None or tau is None else (macro_f1 + tau) / 2
+
+
+def chosen_alphas(cells: Sequence[Cell]) -> dict[Split, float]:
+    """Returns the alpha of the best mean criterion over the seeds of each split; of equal ones the smallest.
+
+    An alpha takes part where it has a cell for each of the split's seeds. A split whose criteria are all undefined
+    takes the smallest alpha.
+    """
+    return {split: _best([cell for cell in cells if cell.key.split == split]) for split in _splits(cells)}
+
+
+def with_chosen_alphas(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the cells of the chosen alpha of each split."""
+    chosen = chosen_alphas(cells)
+    return [cell for cell in cells if alpha_of(cell) == chosen[cell.key.split]]
+
+
+def _splits(cells: Sequence[Cell]) -> list[Split]:
+    return sorted({cell.key.split for cell in cells})
+
+
+def _best(cells: Sequence[Cell]) -> float:
+    seeds = {cell.key.seed for cell in cells}
+    alphas = sorted({alpha_of(cell) for cell in cells})
+    if len(alphas) == 1:
+        return alphas[0]
+    complete = [alpha for alpha in alphas if {c.key.seed for c in cells if alpha_of(c) == alpha} == seeds]
+    return max(complete or alphas, key=lambda alpha: (_mean_criterion(cells, alpha), -alpha))
+
+
+def _mean_criterion(cells: Sequence[Cell], alpha: float) -> float:
+    found = [criterion(cell) for cell in cells if alpha_of(cell) == alpha]
+    defined = [value for value in found if value is not None]
+    return sum(defined) / len(defined) if len(defined) == len(found) else float("-inf")

@@ -1,0 +1,79 @@
+"""The files of a comparison's folder."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from semise_training.compare.cells import Cell, CellKey, read_cell
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Paths of a comparison: ``cells/`` is what it found; ``examples/``, the tables and the page are made to be read.
+
+    ``cache/`` and ``work/`` may be deleted when it is done.
+    """
+
+    root: Path
+
+    @property
+    def cells(self) -> Path:
+        """One JSON file per cell, and beside some of them a folder of maps."""
+        return self.root / "cells"
+
+    @property
+    def examples(self) -> Path:
+        """The images of the figure of masks: pixels of the data, which the cells do not hold."""
+        return self.root / "examples"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images and frozen features that cells share."""
+        return self.root / "cache"
+
+    def cell(self, key: CellKey) -> Path:
+        """Returns the file of a cell."""
+        return self.cells / f"{key.slug}.json"
+
+    def maps(self, key: CellKey) -> Path:
+        """Returns the folder of a cell's maps."""
+        return self.cells / key.slug
+
+    def work(self, key: CellKey) -> Path:
+        """Returns the run folder in which a cell is being computed."""
+        return self.root / "work" / key.slug
+
+    def read(self) -> list[Cell]:
+        """Returns every computed cell, by file name; raises DataError where one is damaged."""
+        return [read_cell(path) for path in sorted(self.cells.glob("*.json"))]
+
+
+@contextmanager
+def claimed(work: Path) -> Iterator[bool]:
+    """Yields whether this process alone may compute in ``work`` until the block ends; a killed process claims nothing.
+
+    Where the system has no such locks, it is always True.
+    """
+    work.parent.mkdir(parents=True, exist_ok=True)
+    path = work.with_name(f".{work.name}.lock")
+    with path.open("a") as stream:
+        is_mine = _lock(stream.fileno())
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""One self-contained HTML page of a comparison: its tables and figures, without a single network request."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment
+
+from semise_sdk.atomic import write_text
+from semise_training.compare.cells import Cell
+from semise_training.compare.figures import Drawn
+from semise_training.compare.statistics import RowEstimate
+from semise_training.compare.tables import TableRow, Tables
+from semise_training.compare.write import Section, best_of, note_on, row_name, sections_of
+
+_KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A figure in the page's tables."""
+
+    value: str
+    interval: str
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    name: str
+    entries: Sequence[_Entry]
+    cells: int
+    collapsed: bool
+
+
+def write_page(path: Path, cells: Sequence[Cell], tables: Tables, figures: Sequence[Drawn]) -> None:
+    """Writes the page; raises OutputError."""
+    template = resources.files("semise_training.compare") / "page.html"
+    page = Environment(autoescape=True, trim_blocks=True).from_string(template.read_text(encoding="utf-8"))
+    sections = [
+        {"title": section.title, "columns": section.names, "lines": [_line(row, section) for row in section.rows]}
+        for section in sections_of(tables)
+    ]
+    shown = [{"title": figure.title, "source": _data_uri(figure)} for figure in figures]
+    title = f"Comparison of {len(tables.rows)} systems on the {'test' if tables.part == 'test' else 'validation'} part"
+    write_text(
+        path, page.render(title=title, note=note_on(tables), sections=sections, figures=shown, facts=facts_of(cells))
+    )
+
+
+def facts_of(cells: Sequence[Cell]) -> dict[str, str]:
+    """Returns what the cells say of how they were computed; where they differ, every value."""
+    configs = [cell.config for cell in cells]
+    return {
+        "Grades": ", ".join(cells[0].labels),
+        "Images": _counted(cells[0].counts),
+        "Encoder": _distinct(_value(config, "encoder", "name") for config in configs),
+        "Canvas": _distinct(f"{_value(config, 'input', 'size')} px" for config in configs),
+        "Splits": _distinct(f"{cell.key.folds} folds" if cell.key.folds else "one per seed" for cell in cells),
+        "Encoder seeds": str(len({cell.key.seed for cell in cells})),
+        "Classifier seeds": _distinct(cell.protocol.get("head_seeds") for cell in cells),
+        "Budget": _distinct(_budget(cell.protocol.get("views")) for cell in cells),
+        "Cells": f"{len(cells)}, {sum(cell.seconds for cell in cells) / 3600:.1f} hours in all",
+        "Code": _distinct(_code(cell) for cell in cells),
+        "Machine": _distinct(f"{cell.machine.get('processor')}, {cell.machine.get('cores')} cores" for cell in cells),
+    }
+
+
+def _line(row: TableRow, section: Section) -> _Line:
+    best = {name: None if section.is_difference else best_of(section.rows, name) for name in section.names}
+    entries = [_entry(row.estimates[name], best[name], signed=section.is_difference) for name in section.names]
+    return _Line(row_name(row), entries, row.cells, row.collapsed == 1)
+
+
+def _entry(estimate: RowEstimate, best: float | None, *, signed: bool) -> _Entry:
+    if estimate.value is None:
+        return _Entry("-", "", is_best=False)
+    pattern = "{:+.3f}" if signed else "{:.3f}"
+    has_interval = estimate.low is not None and estimate.high is not None
+    interval = f"{pattern.format(estimate.low)} to {pattern.format(estimate.high)}" if has_interval else ""
+    return _Entry(pattern.format(estimate.value), interval, is_best=estimate.value == best)
+
+
+def _data_uri(figure: Drawn) -> str:
+    return f"data:{_KINDS[Path(figure.name).suffix]};base64,{base64.b64encode(figure.content).decode('ascii')}"
+
+
+def _counted(counts: Mapping[str, object]) -> str:
+    parts = [f"{part} {sum(own.values())}" for part, own in counts.items() if isinstance(own, Mapping)]
+    return ", ".join([*parts, f"unlabeled {counts.get('unlabeled', 0)}"]) + " in the first cell"
+
+
+def _value(config: Mapping[str, object], section: str, name: str) -> object:
+    values = config.get(section)
+    return values.get(name) if isinstance(values, Mapping) else None
+
+
+def _budget(views: object) -> str:
+    return f"{views} images passed" if views else "each preset's own epochs"
+
+
+def _code(cell: Cell) -> str:
+    if cell.code.commit is None:
+        return "outside a checkout"
+    return cell.code.commit[:12] + (" with changes" if cell.code.is_dirty else "")
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return "; ".join(dict.fromkeys(str(value) for value in values))
