@@ -55,7 +55,7 @@ def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, f
     return Cell(
         key=CellKey(name=name, folds=folds, fold=fold, split_seed=0, seed=seed, alpha=alpha, label_fraction=fraction),
         method="semise",
-        digest="d" * 64,
+        asked={"config": {}},
         data_digest="e" * 64,
         labels=("healthy", "mild", "severe"),
         config={

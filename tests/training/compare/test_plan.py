@@ -1,5 +1,6 @@
 """Which cells a comparison has, and what makes two of them the same experiment."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -7,7 +8,16 @@ import pytest
 from safetensors.numpy import save_file
 
 from semise_sdk.errors import ConfigError
-from semise_training.compare.plan import Plan, Protocol, parse_variant, portable, refuse_planned, rows_of
+from semise_training.compare.plan import (
+    Plan,
+    Protocol,
+    digest_of,
+    is_same_experiment,
+    parse_variant,
+    portable,
+    refuse_planned,
+    rows_of,
+)
 
 
 def plan(manifest="data.csv", **options):
@@ -37,7 +47,7 @@ def test_one_cell_can_be_asked_for_alone_and_is_the_same_cell():
     alone = plan(folds=5, only_fold=2, rows=rows_of(("semise",), (), with_fractions=False)).cells()
     assert [cell.key.slug for cell in alone] == ["semise-fold2of5-split0-seed0"]
     among = {cell.key: cell for cell in plan(folds=5).cells()}
-    assert among[alone[0].key].digest("data") == alone[0].digest("data")
+    assert among[alone[0].key].asked("data") == alone[0].asked("data")
 
 
 def test_alphas_are_cells_of_semise_alone_and_its_own_alpha_is_no_override():
@@ -120,23 +130,44 @@ def test_the_digest_is_of_the_experiment_not_of_the_place(tmp_path):
         row = rows_of(("semise",), (), with_fractions=False)
         return plan(tmp_path / folder / "data.csv", rows=row, seeds=1, settings=settings, **options).cells()[0]
 
-    same = cell().digest("data")
-    assert cell("two").digest("data") == same
-    assert cell(settings={"runtime": {"device": "cpu", "threads": 1}}).digest("data") == same
+    same = digest_of(cell().asked("data"))
+    assert digest_of(cell("two").asked("data")) == same
+    assert digest_of(cell(settings={"runtime": {"device": "cpu", "threads": 1}}).asked("data")) == same
     assert str(tmp_path) not in str(portable(cell().config))
     others = [
-        cell().digest("other data"),
-        cell(settings={"phase1": {"epochs": 3}}).digest("data"),
-        cell(settings={"runtime": {"precision": "bf16"}}).digest("data"),
-        cell(protocol=Protocol(head_seeds=3)).digest("data"),
-        cell(protocol=Protocol(views=9)).digest("data"),
-        cell(protocol=Protocol(masks=False)).digest("data"),
+        digest_of(cell().asked("other data")),
+        digest_of(cell(settings={"phase1": {"epochs": 3}}).asked("data")),
+        digest_of(cell(settings={"runtime": {"precision": "bf16"}}).asked("data")),
+        digest_of(cell(protocol=Protocol(head_seeds=3)).asked("data")),
+        digest_of(cell(protocol=Protocol(views=9)).asked("data")),
+        digest_of(cell(protocol=Protocol(masks=False)).asked("data")),
     ]
     save_file({"w": np.ones(2, np.float32)}, tmp_path / "two" / "w.safetensors")
-    others.append(cell("two").digest("data"))
+    others.append(digest_of(cell("two").asked("data")))
     assert len({same, *others}) == 8
 
 
 def test_cells_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan(seeds=1).cells()[0].key = None
+
+
+def test_a_setting_that_came_later_counts_as_its_default():
+    asked = plan(seeds=1).cells()[0].asked("data")
+    older = copy.deepcopy(asked)
+    del older["config"]["phase2"]["rank_n_contrast_weight"]
+    del older["config"]["soda"]
+    assert is_same_experiment(older, asked)
+    other = copy.deepcopy(asked)
+    other["config"]["phase2"]["rank_n_contrast_weight"] = 1.0
+    assert not is_same_experiment(older, other)
+
+
+def test_another_value_data_or_protocol_is_another_experiment():
+    asked = plan(seeds=1).cells()[0].asked("data")
+    assert is_same_experiment(asked, asked)
+    for change in ({"data": "other"}, {"protocol": {}}, {"weights": "f" * 64}, {"config": None}):
+        assert not is_same_experiment({**asked, **change}, asked)
+    gone = copy.deepcopy(asked)
+    gone["config"]["phase1"]["of_an_older_version"] = 1
+    assert not is_same_experiment(gone, asked)

@@ -28,7 +28,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "schema": (int,),
     "key": (dict,),
     "method": (str,),
-    "digest": (str,),
+    "asked": (dict,),
     "data_digest": (str,),
     "labels": (list,),
     "config": (dict,),
@@ -106,7 +106,7 @@ class Cell:
     Args:
         key: Which one.
         method: Its method.
-        digest: Of everything that was asked for; a cell with another digest is another experiment.
+        asked: Everything that was asked for (``PlannedCell.asked``); asked otherwise, it is another experiment.
         data_digest: Of the manifest's images, levels and groups.
         labels: Grade names in severity order.
         config: The resolved configuration, without folders.
@@ -123,7 +123,7 @@ class Cell:
 
     key: CellKey
     method: str
-    digest: str
+    asked: Mapping[str, object]
     data_digest: str
     labels: tuple[str, ...]
     config: Mapping[str, object]
@@ -148,7 +148,7 @@ class Cell:
             "schema": SCHEMA,
             "key": dataclasses.asdict(self.key),
             "method": self.method,
-            "digest": self.digest,
+            "asked": dict(self.asked),
             "data_digest": self.data_digest,
             "labels": list(self.labels),
             "config": dict(self.config),

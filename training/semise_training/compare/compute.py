@@ -12,7 +12,7 @@ from semise_training.compare.cells import Cell, CodeVersion, write_cell
 from semise_training.compare.examples import choose_examples, draw_examples, draw_maps
 from semise_training.compare.features import FeatureStore
 from semise_training.compare.folder import Folder
-from semise_training.compare.plan import PlannedCell, portable
+from semise_training.compare.plan import PlannedCell, digest_of, portable
 from semise_training.compare.select import Selected, prepare_run, select, views_passed
 from semise_training.compare.shared import Examined, Selection, SharedData, data_digest, image_counts
 from semise_training.data.cache import cache_key
@@ -52,7 +52,8 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
         TrainingError: the training diverged or collapsed.
         OutputError: a file could not be written.
     """
-    run = prepare_run(place.folder.work(planned.key), planned.digest(place.digest))
+    asked = planned.asked(place.digest)
+    run = prepare_run(place.folder.work(planned.key), digest_of(asked))
     started, before = time.monotonic(), _seconds_before(run)
     dataset = place.data.dataset(planned.config, reporter=place.reporter)
     selection = Selection.of(dataset)
@@ -67,7 +68,7 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     cell = Cell(
         key=planned.key,
         method=planned.config.method,
-        digest=planned.digest(place.digest),
+        asked=asked,
         data_digest=place.digest,
         labels=dataset.labels,
         config=portable(selected.config),

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from semise_sdk.errors import ConfigError
 from semise_training.compare.cells import CellKey, is_row_name
 from semise_training.config import TrainConfig, build_config, merge, parse_assignments
@@ -58,15 +60,14 @@ class PlannedCell:
     config: TrainConfig
     protocol: Protocol
 
-    def digest(self, data_digest: str) -> str:
-        """Returns the sha256 of all that the cell depends on but the code, the machine and the folders."""
-        asked = {
+    def asked(self, data_digest: str) -> dict[str, object]:
+        """Returns all that the cell depends on but the code, the machine and the folders, as JSON data."""
+        return {
             "config": portable(self.config),
             "protocol": self.protocol_json(),
             "data": data_digest,
             "weights": weights_digest(self.config),
         }
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def protocol_json(self) -> dict[str, object]:
         """Returns the protocol as JSON data."""
@@ -230,6 +231,25 @@ def portable(config: TrainConfig) -> dict[str, object]:
     data["encoder"]["weights"] = None if config.encoder.weights is None else config.encoder.weights.name
     data["runtime"] = {"precision": config.runtime.precision}
     return data
+
+
+def digest_of(asked: Mapping[str, object]) -> str:
+    """Returns the sha256 of what :meth:`PlannedCell.asked` returns."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]) -> bool:
+    """Returns whether what a stored cell was asked is what is asked now.
+
+    A setting that came into the configuration after the cell was computed counts as its default: cells are added up
+    over months, and a new option must not make the old ones another experiment.
+    """
+    config = stored.get("config")
+    try:
+        known = TrainConfig.model_validate(config)
+    except ValidationError:  # a setting that is gone, or means something else
+        return False
+    return {**stored, "config": portable(known)} == dict(asked)
 
 
 def weights_digest(config: TrainConfig) -> str | None:

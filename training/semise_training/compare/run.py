@@ -10,7 +10,7 @@ from semise_sdk.reporting import Reporter
 from semise_training.compare.cells import Cell, CellKey, read_cell
 from semise_training.compare.compute import Workplace, compute_cell
 from semise_training.compare.folder import Folder, claimed
-from semise_training.compare.plan import Plan, PlannedCell
+from semise_training.compare.plan import Plan, PlannedCell, is_same_experiment
 from semise_training.compare.shared import SharedData, data_digest
 from semise_training.config import TrainConfig
 from semise_training.data.manifest import load_manifest
@@ -152,7 +152,7 @@ def _due(cells: Sequence[PlannedCell], folder: Folder, digest: str, *, redo: boo
 
 def _is_done(planned: PlannedCell, folder: Folder, digest: str) -> bool:
     path = folder.cell(planned.key)
-    return path.exists() and read_cell(path).digest == planned.digest(digest)
+    return path.exists() and is_same_experiment(read_cell(path).asked, planned.asked(digest))
 
 
 def _refuse_bad_encoders(due: Sequence[PlannedCell]) -> None:
