@@ -22,9 +22,16 @@ from semise_export.config import LIMITS
 from semise_export.half import half_graph
 from semise_export.margin import run_graph
 from semise_export.onnx import export_graphs
-from semise_export.quantize import WITHOUT_WEIGHTS, Ranges, layer_names, nodes_of, quantized
+from semise_export.quantize import (
+    WITHOUT_WEIGHTS,
+    Ranges,
+    first_layer,
+    layer_names,
+    nodes_of,
+    quantized,
+)
 from semise_export.run import TrainedRun, spread
-from semise_export.variants import CALIBRATION_IMAGES, canvases, first_layer, validation_margin
+from semise_export.variants import CALIBRATION_IMAGES, canvases, validation_margin
 from semise_sdk.bundle import REFERENCES
 from semise_sdk.machine import describe_machine
 from semise_sdk.models.network import load_network
@@ -65,7 +72,7 @@ def study(run: TrainedRun, folder: Path, console: Console) -> list[dict[str, obj
 def cases(graph: onnx.ModelProto) -> list[tuple[Ranges, str, Sequence[str]]]:
     """Returns the range of activations, what stays in fp32, and its layers."""
     layers, first = layer_names(graph), first_layer(graph)
-    decoder = [name for name in layers if ".unet." in name]
+    decoder = [*(name for name in layers if ".unet." in name), WITHOUT_WEIGHTS_IN_DECODER]
     depthwise = [name for name in layers if name.endswith("conv_dw")]
     parts = {
         "nothing": [],
