@@ -2,9 +2,10 @@
 
     python benchmarks/int8_finetune.py RUN [--lr 1e-5] [--epochs 2] [--json FILE]
 
-The run's network is distilled into a copy of itself whose encoder computes with 8-bit weights and inputs (gradients
-pass straight through the rounding; the decoder stays in fp32). Both are then quantised as ``semise export --precision int8`` does and compared
-with the network that was trained, on the validation images. A share of 1 is where the gate begins to refuse.
+The run's network is distilled into a copy of itself whose encoder computes with 8-bit weights and inputs; gradients
+pass straight through the rounding, and the decoder stays in fp32. Both are then quantised as ``semise export
+--precision int8`` does and compared with the network that was trained, on the validation images. A share of 1 is where
+the gate begins to refuse.
 """
 
 import argparse

@@ -24,6 +24,7 @@ from semise_export.margin import run_graph
 from semise_export.onnx import export_graphs
 from semise_export.quantize import (
     WITHOUT_WEIGHTS,
+    WITHOUT_WEIGHTS_IN_DECODER,
     Ranges,
     first_layer,
     layer_names,
