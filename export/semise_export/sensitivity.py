@@ -7,6 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from semise_export.margin import Outputs, run_graph
+from semise_export.quantize import nodes_of, unquantized_layers
 from semise_sdk.reporting import Reporter
 
 _JUDGED = ("embedding", "severity_vector", "mask_logits")
@@ -69,6 +70,15 @@ def multiplications(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> dict[s
         for value in (*inferred.graph.value_info, *inferred.graph.output)
     }
     return {node.name: _multiplications(node, shapes[node.output[0]], weights[node.input[1]].dims) for node in layers}
+
+
+def share_in_8_bits(original: onnx.ModelProto, quantised: onnx.ModelProto, pixels: NDArray[np.uint8]) -> float:
+    """Returns the share of an fp32 graph's multiplications that its int8 graph, or a part of it, makes in 8 bits."""
+    in_fp32 = set(unquantized_layers(quantised))
+    names = {node.name for node in quantised.graph.node}
+    work = {name: count for name, count in multiplications(original, pixels).items() if name in names}
+    slow = set(nodes_of(original, in_fp32))
+    return 1 - sum(count for name, count in work.items() if name in slow) / sum(work.values())
 
 
 def _multiplications(node: onnx.NodeProto, output: list[int], weight: Iterable[int]) -> int:

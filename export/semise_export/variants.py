@@ -15,7 +15,7 @@ from semise_export.margin import Margin, run_graph
 from semise_export.onnx import check_graph, graph_entry, save_graph, write_graph
 from semise_export.quantize import Ranges, encoder_of, first_layer, parts_of, quantized
 from semise_export.run import TrainedRun, spread
-from semise_export.sensitivity import restored, restoring_order
+from semise_export.sensitivity import restored, restoring_order, share_in_8_bits
 from semise_sdk.bundle import REFERENCES
 from semise_sdk.errors import DataError, ParityError
 from semise_sdk.manifest import GraphEntry
@@ -119,12 +119,15 @@ def _int8(
         models["classifier"] = quantized(
             onnx.load(folder / "classifier.onnx"), [{"embedding": row[None]} for row in embeddings]
         )
-    reporter.say(f"int8: {len(kept)} parts stay in fp32: {', '.join(kept)}")
+    shares = {name: share_in_8_bits(graph, models[name], calibration[:1]) for name in (largest, "encoder")}
+    told = " and ".join(f"{share:.0%} of {name}" for name, share in shares.items())
+    reporter.say(f"int8: {told} is multiplied in 8 bits; {len(kept)} parts stay in fp32: {', '.join(kept)}")
     notes = {
         "quantiser": "nncf, symmetric, per output channel",
         "calibration_images": len(calibration),
         "validation_images": len(margin.pixels),
         "limit_used_on_validation": round(used, 3),
+        "multiplications_in_8_bits": {name: round(share, 3) for name, share in shares.items()},
         "parts_in_fp32": list(kept),
     }
     return models, notes

@@ -8,8 +8,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from semise_export.margin import run_graph
-from semise_export.quantize import first_layer, layer_names, nodes_of, parts_of, quantized, unquantized_layers
-from semise_export.sensitivity import multiplications, noise, restored, restoring_order
+from semise_export.quantize import (
+    encoder_of,
+    first_layer,
+    layer_names,
+    nodes_of,
+    parts_of,
+    quantized,
+    unquantized_layers,
+)
+from semise_export.sensitivity import multiplications, noise, restored, restoring_order, share_in_8_bits
 from semise_sdk.reporting import SilentReporter
 
 
@@ -82,6 +90,17 @@ def test_multiplications_by_hand():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     # 4 x 4 places of 8 filters of 27 weights; 8 x 5
     assert multiplications(model, np.zeros((1, 3, 8, 8), np.uint8)) == {"conv": 16 * 8 * 27, "fc": 40}
+
+
+def test_the_share_in_8_bits_is_of_multiplications(unet, whole, pixels):
+    assert share_in_8_bits(unet, whole, pixels[:1]) == 1
+    first = first_layer(unet)
+    work = multiplications(unet, pixels[:1])
+    expected = 1 - sum(work.get(node, 0) for node in nodes_of(unet, [first])) / sum(work.values())
+    assert 0 < expected < 1
+    assert share_in_8_bits(unet, restored(whole, unet, nodes_of(unet, [first])), pixels[:1]) == pytest.approx(expected)
+    assert share_in_8_bits(unet, encoder_of(whole), pixels[:1]) == 1
+    assert share_in_8_bits(unet, unet, pixels[:1]) == 0
 
 
 def test_parts_go_back_in_the_order_of_their_error_for_their_work(unet, whole, pixels):

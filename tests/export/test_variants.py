@@ -130,6 +130,8 @@ def test_the_manifest_says_how_int8_came_about(every_precision, tiny_run):
     kept = notes["int8"]["parts_in_fp32"]
     original = onnx.load(every_precision / "unet.onnx")
     assert kept[0] == first_layer(original)
+    assert set(notes["int8"]["multiplications_in_8_bits"]) == {"unet", "encoder"}
+    assert all(0.3 < share < 1 for share in notes["int8"]["multiplications_in_8_bits"].values())
     assert set(kept) <= set(parts_of(original))
     assert set(kept) & set(layer_names(original)) == set(unquantized_layers(graph))
     assert len(kept) < len(layer_names(original)) / 2
