@@ -36,7 +36,7 @@ def compare(
     ] = None,
     folds: Annotated[int, typer.Option(help="Cross-validation with that many folds.")] = 0,
     seeds: Annotated[
-        int | None, typer.Option(help="Encoder seeds; without --folds also of as many random splits. 1 or 3.")
+        int | None, typer.Option(min=1, help="Encoder seeds; without --folds also of as many random splits. 1 or 3.")
     ] = None,
     only_fold: Annotated[int | None, typer.Option(help="Compute this fold alone, from 0.")] = None,
     alphas: Annotated[
@@ -50,9 +50,9 @@ def compare(
     ] = "",
     head_seeds: Annotated[int, typer.Option(min=1, max=50, help="Classifiers trained with each loss.")] = 5,
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Train a U-Net where there are masks.")] = True,
-    views: Annotated[
-        int, typer.Option(min=0, help="Images each system may see while it learns; 0 for the preset's epochs.")
-    ] = 0,
+    passes: Annotated[
+        float, typer.Option(min=0.1, help="Budget of every system: image views for each labeled training image.")
+    ] = 26.0,
     preset: Annotated[str, typer.Option(help="recommended or faithful.")] = "recommended",
     columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
     encoder: Annotated[str | None, typer.Option(help="timm model name; resnet50.tv_in1k by default.")] = None,
@@ -97,7 +97,7 @@ def compare(
             fractions=_numbers(label_fractions, "--label-fractions"),
             fraction_methods=_words(fraction_methods),
             preset=preset,
-            protocol=(head_seeds, masks, views),
+            protocol=(head_seeds, masks, passes),
         )
         outcome = _run(plan, out, redo=redo, keep_runs=keep_runs, quiet=quiet)
     if outcome is None or outcome.computed or outcome.kept:
@@ -120,19 +120,19 @@ def _plan(
     fractions: tuple[float, ...],
     fraction_methods: tuple[str, ...],
     preset: str,
-    protocol: tuple[int, bool, int],
+    protocol: tuple[int, bool, float],
 ) -> "Plan":
     from semise_training.compare.plan import FRACTION_ROWS, Plan, Protocol, refuse_planned, rows_of
     from semise_training.config import merge, parse_assignments
 
     assigned = parse_assignments(settings)
     refuse_planned(assigned, "--set")
-    head_seeds, masks, views = protocol
+    head_seeds, masks, passes = protocol
     return Plan(
         rows=rows_of(methods, variants, with_fractions=bool(fractions)),
         settings=merge(options, assigned),
         preset=preset,
-        protocol=Protocol(head_seeds=head_seeds, masks=masks, views=views),
+        protocol=Protocol(head_seeds=head_seeds, masks=masks, passes=passes),
         folds=folds,
         seeds=(1 if folds else 3) if seeds is None else seeds,
         only_fold=only_fold,

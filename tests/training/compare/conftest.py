@@ -63,7 +63,7 @@ def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, f
             "encoder": {"name": "test_resnet"},
             "input": {"size": 48},
         },
-        protocol={"head_seeds": 2, "masks": True, "views": 0},
+        protocol={"head_seeds": 2, "masks": True, "passes": 2.0},
         selected={"head_macro_f1": {"weighted": [0.5, 0.7]}},
         counts={"train": {"healthy": 5}, "unlabeled": 1},
         views=None,

@@ -139,7 +139,7 @@ def test_the_digest_is_of_the_experiment_not_of_the_place(tmp_path):
         digest_of(cell(settings={"phase1": {"epochs": 3}}).asked("data")),
         digest_of(cell(settings={"runtime": {"precision": "bf16"}}).asked("data")),
         digest_of(cell(protocol=Protocol(head_seeds=3)).asked("data")),
-        digest_of(cell(protocol=Protocol(views=9)).asked("data")),
+        digest_of(cell(protocol=Protocol(passes=9)).asked("data")),
         digest_of(cell(protocol=Protocol(masks=False)).asked("data")),
     ]
     save_file({"w": np.ones(2, np.float32)}, tmp_path / "two" / "w.safetensors")

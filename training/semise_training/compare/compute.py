@@ -56,7 +56,7 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     run = prepare_run(place.folder.work(planned.key), digest_of(asked))
     started, before = time.monotonic(), _seconds_before(run)
     dataset = place.data.dataset(planned.config, reporter=place.reporter)
-    selection = Selection.of(dataset)
+    selection = Selection.of(dataset, place.data.manifest)
     selected = select(planned, selection, place.store(planned), run, reporter=place.reporter)
     report = selected.report()
     val = selected.answer(Examined.of(selection.dataset, "val", place.data.manifest))

@@ -27,6 +27,7 @@ from semise_training.model import TrainingModel
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import ClassifierStage, HeadFeatures
 from semise_training.stages.upstream import Upstream
+from semise_training.temperature import fit_temperature, fold_temperature
 from semise_training.train import head_schedule
 
 MASK_THRESHOLD = 0.5
@@ -36,7 +37,7 @@ MASK_THRESHOLD = 0.5
 class Head:
     """A classifier at its best epoch: the first of the highest validation macro-F1."""
 
-    classifier: nn.Module
+    classifier: nn.Sequential
     epoch: int
     macro_f1: float
 
@@ -77,6 +78,10 @@ def _train_head(
         figure = stage.end_epoch(epoch)["macro_f1"]
         if isinstance(figure, float) and figure > best.macro_f1:
             best = Head(copy.deepcopy(classifier), epoch + 1, figure)
+    if config.temperature == "validation":
+        with torch.inference_mode():
+            logits = best.classifier.eval()(features.validation).float().cpu().numpy()
+        fold_temperature(best.classifier, fit_temperature(logits, features.validation_levels))
     return best
 
 

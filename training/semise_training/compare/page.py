@@ -61,7 +61,7 @@ def facts_of(cells: Sequence[Cell]) -> dict[str, str]:
         "Splits": _distinct(f"{cell.key.folds} folds" if cell.key.folds else "one per seed" for cell in cells),
         "Encoder seeds": str(len({cell.key.seed for cell in cells})),
         "Classifier seeds": _distinct(cell.protocol.get("head_seeds") for cell in cells),
-        "Budget": _distinct(_budget(cell.protocol.get("views")) for cell in cells),
+        "Budget": _distinct(f"{cell.protocol.get('passes')} views a labeled training image" for cell in cells),
         "Cells": f"{len(cells)}, {sum(cell.seconds for cell in cells) / 3600:.1f} hours in all",
         "Code": _distinct(_code(cell) for cell in cells),
         "Machine": _distinct(f"{cell.machine.get('processor')}, {cell.machine.get('cores')} cores" for cell in cells),
@@ -95,10 +95,6 @@ def _counted(counts: Mapping[str, object]) -> str:
 def _value(config: Mapping[str, object], section: str, name: str) -> object:
     values = config.get(section)
     return values.get(name) if isinstance(values, Mapping) else None
-
-
-def _budget(views: object) -> str:
-    return f"{views} images passed" if views else "each preset's own epochs"
 
 
 def _code(cell: Cell) -> str:

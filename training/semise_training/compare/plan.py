@@ -1,5 +1,6 @@
 """Which cells a comparison has, and the configuration of each."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -17,6 +18,7 @@ ALPHA_METHOD = "semise"
 LABELED_ONLY = "semise-labeled"
 FRACTION_ROWS = ("semise", LABELED_ONLY, "supervised")
 
+_LEARNING = ("heads", "optimizer", "phase1", "phase2", "simclr", "supervised", "soda")
 _PLANNED = ("method", "seed", "name", "data.manifest", "data.fold", "data.folds", "data.label_fraction")
 
 
@@ -44,12 +46,13 @@ class Protocol:
     Args:
         head_seeds: Classifiers trained with each loss.
         masks: Whether a U-Net is trained where there are masks.
-        views: Images that the representation may be learned from, counted with repeats; 0 for the preset's epochs.
+        passes: How often the representation may be learned from each labeled training image, on average: the budget of
+            image views, whatever a system spends it on. With fewer labels the budget is that of all of them.
     """
 
     head_seeds: int = 5
     masks: bool = True
-    views: int = 0
+    passes: float = 26.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class PlannedCell:
 
     def protocol_json(self) -> dict[str, object]:
         """Returns the protocol as JSON data."""
-        return {"head_seeds": self.protocol.head_seeds, "masks": self.protocol.masks, "views": self.protocol.views}
+        return dataclasses.asdict(self.protocol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,7 @@ class Plan:
             "seed": seed,
             "data": {"folds": self.folds, "fold": fold, "split_seed": split_seed, "label_fraction": fraction},
         }
+        _refuse_other_methods(row, self.settings)
         settings = merge(merge(self.settings, row.settings), of_cell)
         own = build_config(row.preset or self.preset, settings)
         if alpha is not None and alpha != own.phase2.alpha:
@@ -175,6 +179,20 @@ class Plan:
             raise ConfigError(f"expected --fraction-methods among the rows {', '.join(names)}, found {strangers[0]!r}")
         for row in self.rows:
             find_method(row.method)
+
+
+def _refuse_other_methods(row: Row, settings: Mapping[str, object]) -> None:
+    """Refuses settings of all rows that would make another method of one: they override what a method is made of."""
+    for section, own in find_method(row.method).overrides.items():
+        given = settings.get(section)
+        if section not in _LEARNING or not isinstance(own, Mapping) or not isinstance(given, Mapping):
+            continue
+        wrong = [f"{section}.{name}" for name in own if name in given and given[name] != own[name]]
+        if wrong:
+            raise ConfigError(
+                f"expected --set to leave {', '.join(wrong)} alone, which make {row.method} what it is, found them: "
+                "change them for one row with --variant"
+            )
 
 
 def rows_of(methods: Sequence[str], variants: Sequence[str], *, with_fractions: bool) -> tuple[Row, ...]:

@@ -96,7 +96,7 @@ def select(
         TrainingError: the training diverged or collapsed.
     """
     dataset = selection.dataset
-    method, config = find_method(planned.config.method), cell_config(planned, dataset)
+    method, config = find_method(planned.config.method), cell_config(planned, selection)
     if method.is_constant:
         level = int(np.bincount(dataset.levels[dataset.parts["train"]]).argmax())
         return Constant(config, level, dataset.classes, with_masks=config.unet.epochs > 0)
@@ -113,18 +113,17 @@ def select(
     return Selected(_as_run(config, session.compute), model, heads, bank, session.compute, unet)
 
 
-def cell_config(planned: PlannedCell, dataset: Dataset) -> TrainConfig:
+def cell_config(planned: PlannedCell, selection: Selection) -> TrainConfig:
     """Returns the cell's configuration within its budget, without a U-Net where none is to be trained."""
-    config = _within_budget(planned.config, planned.protocol.views, dataset)
+    dataset = selection.dataset
+    config = _within_budget(planned.config, round(planned.protocol.passes * selection.labeled), dataset)
     if not planned.protocol.masks or planned.key.label_fraction < 1:
         return config.model_copy(update={"unet": config.unet.model_copy(update={"epochs": 0})})
     return without_unused_unet(config, dataset)
 
 
 def _within_budget(config: TrainConfig, views: int, dataset: Dataset) -> TrainConfig:
-    """Returns the configuration with epochs that pass about so many images; with its own where ``views`` is 0."""
-    if not views:
-        return config
+    """Returns the configuration with epochs that pass about so many images through the encoder."""
     size = size_of(dataset)
     return fit_budget(
         config,

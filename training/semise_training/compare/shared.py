@@ -30,14 +30,16 @@ class Selection:
     """The data that a model is trained and selected on: without the labels and masks of the test part.
 
     Make it with :meth:`of`. In its ``dataset`` the test part is empty, and its images have level -1 and no mask, as
-    those that no label is known of.
+    those that no label is known of. ``labeled`` counts the training images that have a label, hidden or not.
     """
 
     dataset: Dataset
+    labeled: int
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Selection":
+    def of(cls, dataset: Dataset, manifest: Manifest) -> "Selection":
         """Returns the data without the test part's labels and masks."""
+        graded = sum(manifest.samples[index].severity is not None for index in dataset.unlabeled)
         hidden = dataset.parts["test"]
         levels, has_mask = dataset.levels.copy(), dataset.has_mask.copy()
         levels[hidden], has_mask[hidden] = UNLABELED, False
@@ -46,7 +48,8 @@ class Selection:
             masks = np.array(masks)
             masks[hidden] = 0
         parts = {**dataset.parts, "test": hidden[:0]}
-        return cls(dataclasses.replace(dataset, levels=levels, has_mask=has_mask, masks=masks, parts=parts))
+        blind = dataclasses.replace(dataset, levels=levels, has_mask=has_mask, masks=masks, parts=parts)
+        return cls(blind, labeled=len(dataset.parts["train"]) + graded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +130,24 @@ class SharedData:
 
 
 def data_digest(manifest: Manifest) -> str:
-    """Returns a sha256 of the images' names, levels, groups, masks and named splits, wherever the folder lies."""
+    """Returns a sha256 of the images' names, sizes in bytes, levels, groups, masks and named splits.
+
+    It does not depend on where the folder lies.
+    """
     digest = hashlib.sha256()
     for sample in manifest.samples:
         mask = "" if sample.mask is None else sample.mask.name
-        digest.update(
-            json.dumps([manifest.name_of(sample), sample.severity, sample.group, mask, sample.split]).encode()
-        )
+        known = [manifest.name_of(sample), _bytes(sample.image), sample.severity, sample.group, mask, sample.split]
+        digest.update(json.dumps(known).encode())
     return digest.hexdigest()
+
+
+def _bytes(path: Path) -> int:
+    """Returns a file's size; -1 for one that is not there, which the check of the data will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def image_counts(dataset: Dataset) -> dict[str, object]:
