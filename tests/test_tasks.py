@@ -35,7 +35,7 @@ def test_an_image_that_the_policy_does_not_fit_fails_alone():
 
 
 def test_whatever_a_decoder_raises_stays_with_its_image_and_is_logged(monkeypatch, caplog):
-    def explode(_source):
+    def explode(_source, **_options):
         raise ZeroDivisionError("secret.png")
 
     monkeypatch.setattr(tasks, "read_image", explode)
@@ -46,7 +46,7 @@ def test_whatever_a_decoder_raises_stays_with_its_image_and_is_logged(monkeypatc
 
 
 def test_a_stop_of_the_user_is_not_an_images_fault(monkeypatch):
-    def interrupt(_source):
+    def interrupt(_source, **_options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks, "read_image", interrupt)
