@@ -323,8 +323,12 @@ def test_doctor_lists_every_backend(capsys):
     for entry in report["backends"]:
         assert entry["available"] == (entry["install"] == "")
     assert report["cores"] >= 1
+    assert [kind["package"] for kind in report["images"]] == ["pydicom", "pylibjpeg-openjpeg", "pyjpegls"]
+    for kind in report["images"]:
+        assert kind["install"] == ("" if kind["version"] else "pip install 'semise-sdk[dicom]'")
     assert run(["doctor"]) == 0
     printed = capsys.readouterr().out
+    assert "DICOM in JPEG 2000" in printed
     assert "onnxruntime" in printed
     assert report["python"] in printed
 

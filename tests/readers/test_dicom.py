@@ -364,6 +364,19 @@ class TestDamage:
         assert error.code == code
         assert "CANARY" not in error.reason
 
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", BIG_ENDIAN])
+    def test_more_items_than_can_be_parsed_in_time_are_refused(self, dicom, syntax, monkeypatch) -> None:
+        from pydicom.dataset import Dataset
+        from pydicom.sequence import Sequence
+
+        from semise_sdk.readers.dicom import header
+
+        data = dicom(GREY, syntax=syntax, ReferencedImageSequence=Sequence([Dataset() for _ in range(9)]))
+        assert read_image(data).width == 8
+        monkeypatch.setattr(header, "MAX_ITEMS", 8)
+        error = refusal(data)
+        assert (error.code, "found 9" in str(error)) == ("unsupported_format", True)
+
     def test_a_file_cut_short_anywhere_is_an_error(self, dicom) -> None:
         data = dicom(GREY)
         for length in range(132, len(data) - 1, 7):

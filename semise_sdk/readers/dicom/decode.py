@@ -11,7 +11,15 @@ from semise_sdk.readers.dicom.codec import codec_for
 from semise_sdk.readers.dicom.colour import rgb_of_palette, rgb_of_samples
 from semise_sdk.readers.dicom.frame import decode_frame
 from semise_sdk.readers.dicom.greyscale import grey_scale
-from semise_sdk.readers.dicom.header import GREY, PALETTE, Layout, read_header, read_pixels, transfer_syntax
+from semise_sdk.readers.dicom.header import (
+    GREY,
+    PALETTE,
+    Layout,
+    check_items,
+    read_header,
+    read_pixels,
+    transfer_syntax,
+)
 from semise_sdk.readers.dicom.policy import check_policy, chosen_frame, notes_on
 from semise_sdk.readers.quiet import hush, quiet
 from semise_sdk.readers.raster import check_size
@@ -36,6 +44,7 @@ def decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> Im
 
 def _decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> ImageRecord:
     syntax = transfer_syntax(data)
+    check_items(data, syntax)
     header = read_header(data)
     check_policy(header, policy)
     codec = codec_for(syntax)
