@@ -284,8 +284,7 @@ def test_it_is_pydicoms_pipeline(
     if window is not None:
         tags |= {"WindowCenter": window[0], "WindowWidth": window[1], "VOILUTFunction": function}
     tags["PhotometricInterpretation"] = "MONOCHROME1" if is_inverted else "MONOCHROME2"
-    width = np.int8 if bits <= 8 else np.int16
-    data = dicom(values.astype(width if is_signed else width().view(f"u{width().itemsize}").dtype), **tags)
+    data = dicom(values.astype(f"{'i' if is_signed else 'u'}{1 if bits <= 8 else 2}"), **tags)
     dataset = dcmread(BytesIO(data))
     modality = np.asarray(apply_modality_lut(dataset.pixel_array, dataset), float)
     record = read_image(data)

@@ -166,7 +166,7 @@ def _whole(header: Dataset, keyword: str, *, lowest: int, default: int | None = 
     except (TypeError, ValueError):
         number = lowest - 1
     if number < lowest:
-        raise ImageReadError("damaged", f"expected a whole number of at least {lowest} as {keyword}, found none")
+        raise ImageReadError("damaged", f"expected a whole number of at least {lowest} as {keyword}, found none such")
     return number
 
 
