@@ -15,7 +15,7 @@ from semise_sdk.errors import ImageReadError, SpecError
 from semise_sdk.preprocess import to_eight_bits
 from semise_sdk.readers import read_image
 from semise_sdk.results import RankedImage
-from semise_sdk.spec import Intensity
+from semise_sdk.spec import DicomPolicy, Intensity
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def contact_sheet(
     thumbnail: int = 128,
     title: str = "",
     intensity: str = "full_range",
+    dicom: DicomPolicy | None = None,
     max_tiles: int = MAX_TILES,
 ) -> Image.Image:
     """Returns the sheet as an RGB picture on white: items in reading order, each with its caption and severity bar.
@@ -94,6 +95,7 @@ def contact_sheet(
         thumbnail: Side of a thumbnail in pixels, 32 to 512; images keep their aspect ratio.
         title: Line above the thumbnails.
         intensity: Policy that maps deep pixels to 8 bits, as the model's InputSpec names it.
+        dicom: Which DICOM files are shown, as the model's InputSpec holds it; None for its default.
         max_tiles: Most thumbnails shown.
 
     Raises:
@@ -105,7 +107,7 @@ def contact_sheet(
             "expected items, at least 1 column, at least 2 tiles and thumbnails of 32 to 512 pixels, found "
             f"{len(items)} items, {columns} columns, {max_tiles} tiles and {thumbnail} pixels"
         )
-    policy = Intensity.parse(intensity)
+    reading = _Reading(Intensity.parse(intensity), dicom or DicomPolicy())
     scale = _Scale.of(items)
     lines = max(len(item.caption) for item in items)
     shown = [items[index] for index in _evenly(len(items), min(max_tiles, _room(thumbnail, lines)))]
@@ -116,8 +118,16 @@ def contact_sheet(
     sheet = Image.new("RGB", layout.size, _WHITE)
     _write_lines(sheet, layout.header, (_MARGIN, _MARGIN), width=layout.size[0] - 2 * _MARGIN)
     for index, item in enumerate(shown):
-        sheet.paste(_tile(item, layout, scale, policy), layout.corner(index))
+        sheet.paste(_tile(item, layout, scale, reading), layout.corner(index))
     return sheet
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How an image comes to its 8 bits."""
+
+    intensity: Intensity
+    dicom: DicomPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +202,9 @@ def _header(title: str, *, shown: int, total: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _tile(item: SheetItem, layout: _Layout, scale: _Scale, policy: Intensity) -> Image.Image:
+def _tile(item: SheetItem, layout: _Layout, scale: _Scale, reading: _Reading) -> Image.Image:
     tile = Image.new("RGB", layout.tile, _WHITE)
-    tile.paste(_picture(item, layout.thumbnail, policy), (0, 0))
+    tile.paste(_picture(item, layout.thumbnail, reading), (0, 0))
     bar_top = layout.thumbnail + _PADDING
     if item.severity is not None:
         _draw_bar(tile, scale.share(item.severity), top=bar_top)
@@ -202,11 +212,11 @@ def _tile(item: SheetItem, layout: _Layout, scale: _Scale, policy: Intensity) ->
     return tile
 
 
-def _picture(item: SheetItem, side: int, policy: Intensity) -> Image.Image:
+def _picture(item: SheetItem, side: int, reading: _Reading) -> Image.Image:
     if item.failure or item.image is None:
         return _grey_tile(item.failure or "no image", side)
     try:
-        pixels = to_eight_bits(read_image(item.image), policy)
+        pixels = to_eight_bits(read_image(item.image, dicom=reading.dicom), reading.intensity)
     except (ImageReadError, SpecError) as error:
         reason = error.reason if isinstance(error, ImageReadError) else str(error)
         _LOG.warning("left out of the contact sheet: %s", reason)

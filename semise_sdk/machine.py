@@ -20,6 +20,9 @@ PACKAGES = (
     "nncf",
     "numpy",
     "pillow",
+    "pydicom",
+    "pylibjpeg-openjpeg",
+    "pyjpegls",
 )
 """Packages whose versions a speed or an answer may depend on."""
 

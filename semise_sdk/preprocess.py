@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from semise_sdk.errors import ImageReadError, SpecError
-from semise_sdk.record import Canvas, Geometry, ImageRecord, Pixels
+from semise_sdk.record import Canvas, Geometry, GreyScale, ImageRecord, Pixels
 from semise_sdk.spec import InputSpec, Intensity, Interpolation
 
 _FILTERS: dict[Interpolation, Image.Resampling] = {
@@ -22,6 +22,11 @@ _FILTERS: dict[Interpolation, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
+
+# Values of at most 8 bits are made for a display; deeper ones without a window would mostly be next to black.
+_DISPLAY_BITS = 8
+# A window of 2 ** bits misses the full range by a rounding, which is not another picture.
+_SAME_PICTURE = 2
 
 _HALF = 0.4999  # half of a pixel, summed in float32, may come out a little below 0.5
 
@@ -52,15 +57,21 @@ def to_eight_bits(record: ImageRecord, intensity: Intensity) -> NDArray[np.uint8
     the image's own percentiles (of all channels together) to 0 to 255. Values outside are clipped, halves round up.
     Where both percentiles coincide, values above them become 255 and all others 0.
 
+    Of grey DICOM, these act on modality values, ``full_range`` on all that the stored bits can hold; ``dicom_voi``
+    applies the header's VOI LUT or window. Whatever the policy, an image whose low values are white is turned:
+    percentiles count from its black. Colour of DICOM is taken as it is under ``dicom_voi`` too.
+
     Raises:
-        ImageReadError: ``no_full_range`` for 32-bit and float pixels under ``full_range``; ``not_finite`` for NaN
-            or infinity among float pixels.
-        SpecError: The policy is ``dicom_voi``, and the image holds no DICOM header.
+        ImageReadError: ``no_full_range`` for 32-bit and float pixels under ``full_range``, and for grey DICOM that its
+            header shows through another window; ``not_finite`` for NaN or infinity among float pixels.
+        SpecError: The policy is ``dicom_voi``, and the image is no DICOM.
     """
-    if intensity.kind == "dicom_voi":
+    if record.grey is not None:
+        return _grey_levels(record, record.grey, intensity)
+    if intensity.kind == "dicom_voi" and record.format != "DICOM":
         raise SpecError(f"intensity policy dicom_voi needs DICOM, found a {record.format} image; use another bundle")
     pixels = record.pixels
-    if intensity.kind == "full_range":
+    if intensity.kind in ("full_range", "dicom_voi"):
         _require_full_range(record)
         is_done = pixels.dtype == np.uint8
         return np.asarray(pixels, np.uint8) if is_done else _mapped(pixels, 0.0, 2.0**record.bits - 1)
@@ -141,6 +152,66 @@ def _require_full_range(record: ImageRecord) -> None:
         )
 
 
+def _grey_levels(record: ImageRecord, scale: GreyScale, intensity: Intensity) -> NDArray[np.uint8]:
+    index = record.pixels if scale.first == 0 else record.pixels - scale.first
+    if intensity.kind == "full_range":
+        _require_shown_as_stored(record, scale)
+        table = _span(scale.modality, is_inverted=scale.is_inverted)
+    elif intensity.kind == "window":
+        low, high = intensity.first - intensity.second / 2, intensity.first + intensity.second / 2
+        table = _levels(scale.modality.copy(), low, high, is_inverted=scale.is_inverted)
+    elif intensity.kind == "percentile":
+        table = _stretched(scale, index, intensity)
+    elif scale.shown is not None:
+        table = _levels(scale.shown.copy(), 0.0, 1.0, is_inverted=scale.is_inverted)
+    elif record.bits <= _DISPLAY_BITS:
+        table = _span(scale.modality, is_inverted=scale.is_inverted)
+    else:
+        table = _stretched(scale, index, Intensity("percentile", 0, 100))
+    return table[index]
+
+
+def _span(values: NDArray[np.float64], *, is_inverted: bool) -> NDArray[np.uint8]:
+    return _levels(values.copy(), float(values.min()), float(values.max()), is_inverted=is_inverted)
+
+
+def _stretched(scale: GreyScale, index: Pixels, percentile: Intensity) -> NDArray[np.uint8]:
+    """Returns the level of each stored value between two percentiles of the image's modality values."""
+    counts = np.bincount(index.ravel(), minlength=len(scale.modality))
+    low, high = percentile.first, percentile.second
+    if scale.is_inverted:
+        low, high = 100 - high, 100 - low
+    ends = _percentiles(scale.modality, counts, (low, high))
+    return _levels(scale.modality.copy(), *ends, is_inverted=scale.is_inverted)
+
+
+def _percentiles(
+    values: NDArray[np.float64], counts: NDArray[np.intp], percents: tuple[float, float]
+) -> tuple[float, float]:
+    """Returns what ``np.percentile`` gives of ``values`` repeated ``counts`` times, without repeating them."""
+    order = np.argsort(values, kind="stable")
+    ascending, ends = values[order], np.cumsum(counts[order])
+    ranks = np.array(percents) / 100 * (ends[-1] - 1)
+    below = np.floor(ranks)
+    left = ascending[np.searchsorted(ends, below, side="right")]
+    right = ascending[np.searchsorted(ends, np.ceil(ranks), side="right")]
+    low, high = left + (ranks - below) * (right - left)
+    return float(low), float(high)
+
+
+def _require_shown_as_stored(record: ImageRecord, scale: GreyScale) -> None:
+    if scale.shown is None:
+        return
+    by_header = _levels(scale.shown.copy(), 0.0, 1.0).astype(np.int16)
+    if np.abs(by_header - _span(scale.modality, is_inverted=False)).max() > _SAME_PICTURE:
+        raise ImageReadError(
+            "no_full_range",
+            f"{_name(record)}: expected grey values that the header shows over their full range under the policy "
+            "full_range, found a VOI window or LUT that shows another picture; use a bundle trained with dicom_voi, "
+            "window or percentile, or save the image as the training images were",
+        )
+
+
 def _mapped(pixels: Pixels, low: float, high: float) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return _table(1 << 8, low, high)[np.asarray(pixels, np.uint8)]
@@ -155,9 +226,11 @@ def _table(length: int, low: float, high: float) -> NDArray[np.uint8]:
     return _levels(np.arange(length, dtype=np.float64), low, high)
 
 
-def _levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
+def _levels(values: NDArray[np.float64], low: float, high: float, *, is_inverted: bool = False) -> NDArray[np.uint8]:
     if low == high:
-        return np.where(values > low, np.uint8(255), np.uint8(0))
+        return np.where(values < low if is_inverted else values > low, np.uint8(255), np.uint8(0))
+    if is_inverted:
+        low, high = high, low
     values -= low
     values *= 255
     values /= high - low

@@ -8,17 +8,41 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int32] | NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GreyScale:
+    """What the stored values of a grey DICOM image mean, from the header (PS3.4 N.2): a table over all of them.
+
+    Args:
+        first: The stored value of the tables' first entry: 0, or the lowest signed one.
+        modality: Modality value of each stored value, float64 ``[2 ** bits]``: after the modality LUT or rescale.
+        shown: Where the VOI LUT or window puts each of them between its black, 0, and its white, 1, float64
+            ``[2 ** bits]``; None where the header holds neither.
+        is_inverted: True when the display turns the result: low values are white (MONOCHROME1).
+    """
+
+    first: int
+    modality: NDArray[np.float64]
+    shown: NDArray[np.float64] | None
+    is_inverted: bool
+
+    @property
+    def last(self) -> int:
+        """The stored value of the tables' last entry."""
+        return self.first + len(self.modality) - 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
     """One decoded image, upright, at its stored depth.
 
     Args:
         pixels: ``[H, W]`` grey or ``[H, W, 3]`` RGB; uint8 and uint16 as stored, int32 and float32 for formats
-            that hold such values.
+            that hold such values. Of grey DICOM the stored values, which mean what ``grey`` says.
         bits: Significant bits of integer pixels (8, 12, 16, ...); 0 for float pixels, which have no full range.
         source: Name for messages: the path, or ``<bytes>``, ``<array>``.
-        format: ``PNG``, ``JPEG``, ``TIFF``, ``BMP``, ``WEBP`` or ``array``.
+        format: ``PNG``, ``JPEG``, ``TIFF``, ``BMP``, ``WEBP``, ``DICOM`` or ``array``.
         notes: What reading had to decide, one sentence each ("frame 1 of 12", "alpha composited on black").
+        grey: The meaning of a grey DICOM image's values; None for everything else.
     """
 
     pixels: Pixels
@@ -26,6 +50,17 @@ class ImageRecord:
     source: str
     format: str
     notes: tuple[str, ...] = ()
+    grey: GreyScale | None = None
+
+    @property
+    def brightness(self) -> Pixels:
+        """The pixels as values that rise with brightness: as they are, or turned where low values are white."""
+        if self.grey is None or not self.grey.is_inverted:
+            return self.pixels
+        turned = self.grey.first + self.grey.last - self.pixels.astype(np.int32)
+        if self.pixels.dtype == np.uint8:
+            return turned.astype(np.uint8)
+        return turned.astype(np.uint16) if self.pixels.dtype == np.uint16 else turned
 
     @property
     def height(self) -> int:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
 from semise_sdk.errors import SpecError
@@ -19,10 +19,14 @@ Projection = Literal["heads", "identity"]
 ReferenceHead = Literal["severity", "projection"]
 ReferenceMode = Literal["mean", "median", "medoid", "knn"]
 ClassifierHead = Literal["softmax", "corn"]
+DicomFamily = Literal["any", "CR", "DX", "IO", "MG", "US", "VL", "OP", "SC"]
+DicomFrame = Literal["first", "middle", "fail"]
+Verdict = Literal["accept", "refuse"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _INTENSITY = re.compile(r"^(full_range|dicom_voi|window|percentile)(?:\(([^,()]+),([^,()]+)\))?$")
 
 
@@ -31,7 +35,8 @@ class Intensity:
     """The policy that maps stored pixel values to 8 bits.
 
     ``full_range`` maps the stored type's whole range; ``window(c,w)`` maps [c - w/2, c + w/2];
-    ``percentile(lo,hi)`` maps each image's own percentiles; ``dicom_voi`` follows the DICOM header.
+    ``percentile(lo,hi)`` maps each image's own percentiles; ``dicom_voi`` follows the DICOM header. Of DICOM, a window
+    and percentiles act on modality values (Hounsfield units and the like).
 
     Example:
         >>> Intensity.parse("window(40,400)")
@@ -78,6 +83,42 @@ class Intensity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DicomPolicy:
+    """Which DICOM files a model takes, decided from the header before any pixel is decoded.
+
+    Args:
+        sop_classes: Accepted kinds of image, as families or SOP class UIDs. ``CR``, ``DX``, ``IO`` (intra-oral) and
+            ``MG`` are radiographs, ``US`` ultrasound, ``VL`` photographs (endoscopic, microscopic, dermoscopic too),
+            ``OP`` the ophthalmic ones with OCT en face, ``SC`` secondary captures, each single- and multi-frame;
+            ``any`` is every class of images. Segmentations, reports and other objects that are no images are always
+            refused.
+        frames: Which of several frames is read: ``first``, ``middle`` (the later of two), or ``fail`` to refuse them.
+        burned_in: What happens to images whose header says that text is burned into the pixels.
+        for_processing: What happens to raw images, which no display is meant to show.
+
+    Example:
+        >>> DicomPolicy(sop_classes=("OP", "1.2.840.10008.5.1.4.1.1.2")).frames
+        'first'
+    """
+
+    sop_classes: tuple[str, ...] = ("CR", "DX", "MG", "US", "VL", "OP", "SC")
+    frames: DicomFrame = "first"
+    burned_in: Verdict = "accept"
+    for_processing: Verdict = "refuse"
+
+    def __post_init__(self) -> None:
+        families = get_args(DicomFamily)
+        if not isinstance(self.sop_classes, tuple) or not self.sop_classes:
+            raise SpecError(f"expected a list of SOP classes, found {self.sop_classes!r}")
+        for entry in self.sop_classes:
+            if not (entry in families or (isinstance(entry, str) and _UID.fullmatch(entry))):
+                raise SpecError(f"expected SOP classes as UIDs or of {', '.join(families)}, found {entry!r}")
+        _require("frames", self.frames, get_args(DicomFrame))
+        _require("burned_in", self.burned_in, get_args(Verdict))
+        _require("for_processing", self.for_processing, get_args(Verdict))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """How an image becomes the ``uint8 [height, width, 3]`` canvas that the network takes.
 
@@ -91,6 +132,7 @@ class InputSpec:
         intensity: Policy of :class:`Intensity`, as text.
         colour: ``rgb`` keeps colour; ``grey`` replaces it by luminance, three times.
         pad_value: Grey level of the letterbox's bars, 0 to 255.
+        dicom: Which DICOM files it takes.
 
     Example:
         >>> InputSpec(height=224, width=224).intensity
@@ -104,6 +146,7 @@ class InputSpec:
     intensity: str = "full_range"
     colour: Colour = "rgb"
     pad_value: int = 0
+    dicom: DicomPolicy = field(default_factory=DicomPolicy)
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "pad_value"):
@@ -120,7 +163,10 @@ class InputSpec:
 
     def fingerprint(self) -> str:
         """Returns the sha256 of the spec's canonical JSON: equal specs, equal fingerprints."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        fields = dataclasses.asdict(self)
+        if self.dicom == DicomPolicy():  # specs from before there was one have the same fingerprint
+            del fields["dicom"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +253,9 @@ class ModelInfo:
     def from_json(cls, data: object) -> Self:
         """Returns the model described by JSON data; raises SpecError naming a wrong or unknown key."""
         top = _fields(cls, "model", data)
-        spec = InputSpec(**_fields(InputSpec, "model.spec", top.pop("spec", None)))  # type: ignore[arg-type]
+        fields = _fields(InputSpec, "model.spec", top.pop("spec", None))
+        dicom = DicomPolicy(**_fields(DicomPolicy, "model.spec.dicom", fields.pop("dicom", {})))  # type: ignore[arg-type]
+        spec = InputSpec(dicom=dicom, **fields)  # type: ignore[arg-type]
         network = NetworkConfig(**_fields(NetworkConfig, "model.network", top.pop("network", None)))  # type: ignore[arg-type]
         return cls(spec=spec, network=network, **top)  # type: ignore[arg-type]
 
@@ -221,9 +269,9 @@ def _fields(kind: type, where: str, data: object) -> dict[str, object]:
     """Returns ``data`` as constructor arguments of a dataclass, JSON lists as tuples; checks the keys."""
     if not isinstance(data, Mapping):
         raise SpecError(f"expected {where} to be an object, found {type(data).__name__}")
-    known = {field.name: field for field in dataclasses.fields(kind)}
+    known = {one.name: one for one in dataclasses.fields(kind)}
     unknown = sorted(set(data) - set(known))
-    required = [n for n, f in known.items() if f.default is dataclasses.MISSING]
+    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
     missing = [name for name in required if name not in data]
     if unknown or missing:
         raise SpecError(f"{where}: unknown keys {unknown}, missing keys {missing}")

@@ -89,7 +89,7 @@ class Row:
 def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
     """Returns the image on its canvas, or why that cannot be: whatever is wrong with it stays with it."""
     try:
-        return ReadImage(image.file, to_canvas(read_image(image.source), spec))
+        return ReadImage(image.file, to_canvas(read_image(image.source, dicom=spec.dicom), spec))
     except ImageReadError as error:
         return FailedImage(image.file, error.reason)
     except SpecError as error:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklearn")
+HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklearn", "pydicom")
 
 MODULES = ("semise_sdk", "semise_sdk.cli.app", "semise_sdk.backends.registry", "semise_sdk.replay")
 
@@ -28,3 +28,16 @@ def test_every_command_explains_itself_without_an_engine():
     commands += ["info", "doctor", "init", "data check", "data import"]
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True)
     assert done.stderr.strip().endswith(f"{[0] * len(commands)} []")
+
+
+def test_reading_a_png_loads_no_dicom_package(tmp_path):
+    from PIL import Image
+
+    Image.new("L", (4, 4)).save(tmp_path / "x.png")
+    code = (
+        "import sys; from semise_sdk.readers import read_image\n"
+        "read_image(sys.argv[1]); print('pydicom' in sys.modules)"
+    )
+    path = str(tmp_path / "x.png")
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

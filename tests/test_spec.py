@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semise_sdk.errors import SpecError
-from semise_sdk.spec import InputSpec, Intensity, ModelInfo, NetworkConfig
+from semise_sdk.spec import DicomPolicy, InputSpec, Intensity, ModelInfo, NetworkConfig
 
 NETWORK = NetworkConfig(
     encoder="resnet18",
@@ -107,6 +107,7 @@ class TestInputSpec:
             dataclasses.replace(base, intensity="percentile(1,99)"),
             dataclasses.replace(base, colour="grey"),
             dataclasses.replace(base, pad_value=1),
+            dataclasses.replace(base, dicom=DicomPolicy(frames="middle")),
         ]
         assert base.fingerprint() == InputSpec(width=224, height=224).fingerprint()
         assert len({spec.fingerprint() for spec in [base, *others]}) == 1 + len(others)
@@ -119,6 +120,27 @@ class TestInputSpec:
         )
 
 
+class TestDicomPolicy:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"sop_classes": ()},
+            {"sop_classes": "MG"},
+            {"sop_classes": ("CT",)},
+            {"sop_classes": (3,)},
+            {"frames": "last"},
+            {"burned_in": "maybe"},
+            {"for_processing": ""},
+        ],
+    )
+    def test_wrong_values_are_named(self, wrong: dict[str, object]) -> None:
+        with pytest.raises(SpecError, match=r"expected .*found"):
+            DicomPolicy(**wrong)  # type: ignore[arg-type]
+
+    def test_families_and_uids_may_be_mixed(self) -> None:
+        assert DicomPolicy(sop_classes=("MG", "1.2.840.10008.5.1.4.1.1.2", "any")).frames == "first"
+
+
 class TestModelInfo:
     def test_json_round_trip(self) -> None:
         text = json.dumps(MODEL.to_json())
@@ -128,6 +150,20 @@ class TestModelInfo:
         assert isinstance(restored.labels, tuple)
         assert isinstance(restored.network.mean, tuple)
         assert hash(restored) == hash(MODEL)
+
+    def test_a_manifest_from_before_there_was_a_dicom_policy_is_read(self) -> None:
+        data = json.loads(json.dumps(MODEL.to_json()))
+        del data["spec"]["dicom"]
+        assert ModelInfo.from_json(data) == MODEL
+
+    def test_the_dicom_policy_travels_with_the_model(self) -> None:
+        policy = DicomPolicy(sop_classes=("MG", "1.2.3"), frames="fail", burned_in="refuse", for_processing="accept")
+        model = dataclasses.replace(MODEL, spec=dataclasses.replace(MODEL.spec, dicom=policy))
+        restored = ModelInfo.from_json(json.loads(json.dumps(model.to_json())))
+        assert restored == model
+        assert restored.spec.fingerprint() == model.spec.fingerprint() != MODEL.spec.fingerprint()
+        with pytest.raises(SpecError, match=r"model.spec.dicom: unknown keys \['crop'\]"):
+            ModelInfo.from_json(MODEL.to_json() | {"spec": {"height": 64, "width": 64, "dicom": {"crop": 1}}})
 
     def test_defaults_may_be_left_out(self) -> None:
         data = MODEL.to_json()

@@ -5,8 +5,9 @@ import pytest
 
 from semise_sdk import tasks
 from semise_sdk.inputs import NamedImage
+from semise_sdk.readers import read_image
 from semise_sdk.record import Geometry
-from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
 from semise_sdk.tasks import FailedImage, ReadImage, Row, analysis_of, measure, read_slot, segmentation_of
 
 SPEC = InputSpec(height=16, width=16)
@@ -34,8 +35,16 @@ def test_an_image_that_the_policy_does_not_fit_fails_alone():
     assert slot.reason.startswith("does_not_fit: intensity policy dicom_voi needs DICOM")
 
 
+def test_the_models_own_policy_says_which_dicom_is_read(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tasks, "read_image", lambda source, *, dicom: seen.append(dicom) or read_image(source))
+    policy = DicomPolicy(sop_classes=("MG",), frames="fail")
+    assert isinstance(read_slot(ARRAY, InputSpec(height=16, width=16, dicom=policy)), ReadImage)
+    assert seen == [policy]
+
+
 def test_whatever_a_decoder_raises_stays_with_its_image_and_is_logged(monkeypatch, caplog):
-    def explode(_source):
+    def explode(_source, **_options):
         raise ZeroDivisionError("secret.png")
 
     monkeypatch.setattr(tasks, "read_image", explode)
@@ -46,7 +55,7 @@ def test_whatever_a_decoder_raises_stays_with_its_image_and_is_logged(monkeypatc
 
 
 def test_a_stop_of_the_user_is_not_an_images_fault(monkeypatch):
-    def interrupt(_source):
+    def interrupt(_source, **_options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks, "read_image", interrupt)

@@ -94,6 +94,8 @@ def _facts(model: ModelInfo) -> list[str]:
         f"Encoder: {network.encoder}, {network.feature_dim} pooled features, {network.vector_dim}-d severity vector",
         f"Input: {spec.height} x {spec.width} pixels, {spec.colour}, {spec.fit}, {spec.interpolation}, intensity "
         f"policy {spec.intensity}",
+        f"DICOM: {', '.join(spec.dicom.sop_classes)}; of several frames: {spec.dicom.frames}; text burned in: "
+        f"{spec.dicom.burned_in}; for processing: {spec.dicom.for_processing}",
         f"Grades, from healthy to most severe: {', '.join(model.labels)}",
         "Answers: severity (cosine distance to the reference, 0 to 2)"
         + (", grade" if model.has_classifier else "")

@@ -198,7 +198,7 @@ def canvases(images: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
         raise DataError(
             f"expected the run's images to quantise with, found {missing[0]} missing: make the data available"
         )
-    return np.stack([to_canvas(read_image(image), spec).pixels for image in images])
+    return np.stack([to_canvas(read_image(image, dicom=spec.dicom), spec).pixels for image in images])
 
 
 def validation_margin(folder: Path, graph: onnx.ModelProto, run: TrainedRun, *, limits: ParityThresholds) -> Margin:

@@ -18,6 +18,7 @@ from semise_sdk.cli.export import parity_table
 from semise_sdk.errors import EXIT_OK, EXIT_USAGE
 from semise_sdk.machine import has_nvidia_gpu, usable_cores, usable_memory
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
+from semise_sdk.readers.dicom import PIP, Support, dicom_support
 from semise_sdk.spec import ModelInfo
 
 
@@ -51,15 +52,20 @@ def info(
 
 
 def doctor(as_json: JsonOption = False) -> int:
-    """Prints which backends work here, with the pip command for each one that does not; exit code 2 if none does."""
+    """Prints which backends work here, and which DICOM is read, with the pip command for what is missing.
+
+    Exit code 2 if no backend works.
+    """
     machine = machine_facts()
     backends = available()
     problems = [*conflicts(), *_idle_gpu(backends)]
     if as_json:
-        print_json({**machine, "backends": [_backend_json(entry) for entry in backends], "problems": problems})
+        rows = [_backend_json(entry) for entry in backends]
+        print_json({**machine, "backends": rows, "images": _dicom_json(), "problems": problems})
     else:
         _print_pairs(machine)
         _print_backends(backends)
+        _print_dicom(dicom_support())
         for problem in problems:
             stdout.print(Text(f"problem: {problem}"))
     return EXIT_OK if any(entry.is_available for entry in backends) else EXIT_USAGE
@@ -110,6 +116,21 @@ def _print_backends(backends: Iterable[Availability]) -> None:
     stdout.print(table)
 
 
+def _dicom_json() -> list[dict[str, object]]:
+    return [
+        {"name": kind.name, "package": kind.package, "version": kind.version, "install": "" if kind.version else PIP}
+        for kind in dicom_support()
+    ]
+
+
+def _print_dicom(kinds: Iterable[Support]) -> None:
+    table = Table("images", "package", "version", "state")
+    for kind in kinds:
+        state = "ready" if kind.version else f"not installed: {PIP}"
+        table.add_row(kind.name, kind.package, kind.version or "-", Text(state))
+    stdout.print(table)
+
+
 def _print_manifest(manifest: Manifest) -> None:
     facts = {
         "bundle": manifest.name,
@@ -135,6 +156,7 @@ def _model_facts(model: ModelInfo) -> dict[str, object]:
         "labels": " < ".join(model.labels),
         "encoder": network.encoder,
         "input": f"{spec.width} x {spec.height}, {spec.fit}, {spec.interpolation}, {spec.intensity}, {spec.colour}",
+        "dicom": f"{', '.join(spec.dicom.sop_classes)}; of several frames {spec.dicom.frames}",
         "severity": f"{network.vector_dim} numbers, {network.projection}, references by {model.reference_mode}",
         "classifier": f"{network.classes} grades" if model.has_classifier else "none",
         "mask": f"U-Net, threshold {model.mask_threshold:g}" if model.has_segmenter else "none",

@@ -286,7 +286,8 @@ def _draw_mask(folder: DrawingFolder, batch: Batch, found: FoundImage, mask: NDA
 
 def _display(batch: Batch, found: FoundImage) -> NDArray[np.uint8] | None:
     try:
-        return display_pixels(read_image(found.path), batch.predictor.model.spec)
+        spec = batch.predictor.model.spec
+        return display_pixels(read_image(found.path, dicom=spec.dicom), spec)
     except ImageReadError:  # it was there a moment ago; its row stands
         return None
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.readers.array import read_array
+from semise_sdk.readers.dicom import is_dicom, read_dicom
 from semise_sdk.readers.raster import is_raster, read_raster
 from semise_sdk.readers.scan import FoundImage, find_images
 from semise_sdk.record import ImageRecord
+from semise_sdk.spec import DicomPolicy
 
 __all__ = ["FoundImage", "find_images", "read_image"]
 
@@ -20,34 +22,38 @@ MAX_FILE_BYTES = 1 << 30
 """Largest file read: 100 million pixels of 16-bit RGBA, uncompressed, take 0.8 GB."""
 
 _HEAD_BYTES = 132
-_Reader = Callable[[bytes, str, int], ImageRecord]
+_DICOM_POLICY = DicomPolicy()
+_Source = str | os.PathLike[str] | bytes | NDArray[np.generic]
+_Reader = Callable[[bytes, str, int, DicomPolicy], ImageRecord]
 
 
-def read_image(
-    source: str | os.PathLike[str] | bytes | NDArray[np.generic], *, max_pixels: int = 100_000_000
-) -> ImageRecord:
+def read_image(source: _Source, *, max_pixels: int = 100_000_000, dicom: DicomPolicy = _DICOM_POLICY) -> ImageRecord:
     """Returns one image, decoded and upright, at its stored depth.
 
     A file, its bytes and the array of its pixels give the same record but for ``source``, ``format`` and notes on
-    the container. Of a file with several frames the first is read. Safe to call from many threads.
+    the container. Of a file with several frames the first is read, of DICOM the one that ``dicom`` says. Safe to call
+    from many threads.
 
     Args:
-        source: Path of a PNG, JPEG, TIFF, BMP or WebP file, its bytes, or an array ``[H, W]``, ``[H, W, 1]``,
+        source: Path of a PNG, JPEG, TIFF, BMP, WebP or DICOM file, its bytes, or an array ``[H, W]``, ``[H, W, 1]``,
             ``[H, W, 2]`` (grey and alpha), ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha) of bool, uint8, uint16,
             int32 or float32; alpha only with uint8 and uint16.
         max_pixels: Refuses larger images before their pixels are decoded. Pillow's own limit of 178,956,970 pixels
             holds as well.
+        dicom: Which DICOM files are accepted, as the model's InputSpec holds it.
 
     Raises:
         ImageReadError: Whatever is wrong with the image, with one of the codes ``not_found``, ``not_a_file``,
             ``not_readable``, ``file_too_large``, ``empty_file``, ``not_an_image``, ``unsupported_format``,
-            ``unsupported_array``, ``too_many_pixels``, ``truncated``, ``damaged`` and ``out_of_memory``.
+            ``unsupported_array``, ``too_many_pixels``, ``truncated``, ``damaged`` and ``out_of_memory``; and of DICOM
+            ``missing_package``, ``unsupported_sop_class``, ``unsupported_transfer_syntax``, ``for_processing``,
+            ``burned_in`` and ``several_frames``.
         TypeError: ``source`` is none of the types above.
     """
     label = _label(source)
     name = repr(Path(label).name)  # printable whatever the file is called
     try:
-        return _read(source, label, max_pixels)
+        return _read(source, label, max_pixels, dicom)
     except ImageReadError as error:
         raise ImageReadError(error.code, f"{name}: {error}") from error
     except MemoryError as error:
@@ -56,14 +62,14 @@ def read_image(
         ) from error
 
 
-def _read(source: str | os.PathLike[str] | bytes | NDArray[np.generic], label: str, max_pixels: int) -> ImageRecord:
+def _read(source: _Source, label: str, max_pixels: int, dicom: DicomPolicy) -> ImageRecord:
     if isinstance(source, np.ndarray):
         return read_array(source, label, max_pixels)
     data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(source)
-    return _reader_for(data)(data, label, max_pixels)
+    return _reader_for(data)(data, label, max_pixels, dicom)
 
 
-def _label(source: str | os.PathLike[str] | bytes | NDArray[np.generic]) -> str:
+def _label(source: _Source) -> str:
     if isinstance(source, np.ndarray):
         return "<array>"
     return "<bytes>" if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
@@ -105,21 +111,15 @@ def _reader_for(data: bytes) -> _Reader:
     for accepts, reader in _READERS:
         if accepts(data):
             return reader
-    raise ImageReadError("not_an_image", "expected a PNG, JPEG, TIFF, BMP or WebP image, found none of them")
+    raise ImageReadError("not_an_image", "expected a PNG, JPEG, TIFF, BMP, WebP or DICOM image, found none of them")
 
 
-def _is_dicom(data: bytes) -> bool:
-    return data[128:132] == b"DICM"
-
-
-def _refuse_dicom(_data: bytes, _source: str, _max_pixels: int) -> ImageRecord:
-    raise ImageReadError(
-        "unsupported_format", "DICOM is not supported by this version yet; convert the image to PNG or TIFF first"
-    )
+def _read_raster(data: bytes, source: str, max_pixels: int, _dicom: DicomPolicy) -> ImageRecord:
+    return read_raster(data, source, max_pixels)
 
 
 # DICOM first: its free 128-byte preamble may hold a TIFF header.
 _READERS: tuple[tuple[Callable[[bytes], bool], _Reader], ...] = (
-    (_is_dicom, _refuse_dicom),
-    (is_raster, read_raster),
+    (is_dicom, read_dicom),
+    (is_raster, _read_raster),
 )

@@ -103,6 +103,44 @@ def test_rank_prints_csv_and_talks_on_standard_error(capsys, project):
     assert "3 images, 0 failed" in err
 
 
+def write_dicom(path: Path, pixels: np.ndarray, sop_class: str, **tags: object) -> None:
+    pytest.importorskip("pydicom", reason="needs pydicom: pip install 'semise-sdk[dicom]'")
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, "2.25.1"
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
+    dataset.PhotometricInterpretation = "RGB" if pixels.ndim == 3 else "MONOCHROME2"
+    dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
+    dataset.PixelData = pixels.tobytes()
+    dataset["PixelData"].VR = "OW"
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def test_dicom_ranks_as_its_picture_does_and_what_it_cannot_show_is_a_row(capsys, project):
+    photograph, ct, radiograph = (f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in ("77.1.4", "2", "1"))
+    red = np.full((20, 24, 3), RED, np.uint8)
+    write_dicom(project / "images" / "photo.dcm", red, photograph, PatientName="CANARY")
+    write_dicom(project / "images" / "scan", red[..., 0], ct)
+    deep = np.zeros((20, 24), np.uint16)
+    write_dicom(project / "images" / "windowed", deep, radiograph, WindowCenter=500, WindowWidth=300)
+    code, out, err = answer(capsys, "rank", "images")
+    assert code == 3
+    found = {row["file"]: row for row in rows(out)}
+    assert len(found) == 6
+    assert found["photo.dcm"]["severity"] == found["red.png"]["severity"] == "1.000000"
+    assert found["scan"]["reason"].startswith("unsupported_sop_class: 'scan': expected an image of the kinds")
+    assert found["windowed"]["reason"].startswith("no_full_range: 'windowed': expected grey values that the header")
+    assert "CANARY" not in out + err
+
+
 def test_quiet_says_nothing(capsys, project):
     assert answer(capsys, "rank", "images", "--quiet") == (0, RANKING, "")
 
@@ -323,8 +361,12 @@ def test_doctor_lists_every_backend(capsys):
     for entry in report["backends"]:
         assert entry["available"] == (entry["install"] == "")
     assert report["cores"] >= 1
+    assert [kind["package"] for kind in report["images"]] == ["pydicom", "pylibjpeg-openjpeg", "pyjpegls"]
+    for kind in report["images"]:
+        assert kind["install"] == ("" if kind["version"] else "pip install 'semise-sdk[dicom]'")
     assert run(["doctor"]) == 0
     printed = capsys.readouterr().out
+    assert "DICOM in JPEG 2000" in printed
     assert "onnxruntime" in printed
     assert report["python"] in printed
 

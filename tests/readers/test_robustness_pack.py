@@ -94,8 +94,3 @@ def test_cmyk_jpeg_of_photoshop_is_not_inverted() -> None:
     plain = read_image(PACK / "pillow_tests" / "pil_sample_cmyk.jpg").pixels
     tiled = read_image(PACK / "pillow_tests" / "tiff_tiled_cmyk_jpeg.tif").pixels
     assert difference(plain, tiled) < 1
-
-
-def test_dicom_says_that_it_is_not_supported_yet() -> None:
-    codes = Counter(outcome(image.path) for image in find_images([PACK / "dicom_pydicom", PACK / "dicom_wg04"]))
-    assert codes == {"unsupported_format": 106, "not_an_image": 4}  # four have no preamble to know them by

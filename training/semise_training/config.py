@@ -10,7 +10,17 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from semise_sdk.errors import ConfigError
-from semise_sdk.spec import ClassifierHead, Colour, Fit, InputSpec, Interpolation, ReferenceMode
+from semise_sdk.spec import (
+    ClassifierHead,
+    Colour,
+    DicomFrame,
+    DicomPolicy,
+    Fit,
+    InputSpec,
+    Interpolation,
+    ReferenceMode,
+    Verdict,
+)
 from semise_training.augment import AugmentConfig
 from semise_training.sections import (
     Count,
@@ -53,6 +63,24 @@ class DataConfig(Section):
         return self
 
 
+class DicomConfig(Section):
+    """Which DICOM files the model takes; becomes the InputSpec's DicomPolicy, which says what they mean."""
+
+    sop_classes: tuple[str, ...] = DicomPolicy().sop_classes
+    frames: DicomFrame = "first"
+    burned_in: Verdict = "accept"
+    for_processing: Verdict = "refuse"
+
+    def policy(self) -> DicomPolicy:
+        """Returns the policy."""
+        return DicomPolicy(
+            sop_classes=self.sop_classes,
+            frames=self.frames,
+            burned_in=self.burned_in,
+            for_processing=self.for_processing,
+        )
+
+
 class InputConfig(Section):
     """The canvas that the network sees; becomes the bundle's InputSpec."""
 
@@ -61,6 +89,7 @@ class InputConfig(Section):
     interpolation: Interpolation = "bilinear"
     intensity: str = "full_range"
     colour: Colour = "rgb"
+    dicom: DicomConfig = DicomConfig()
 
     def spec(self) -> InputSpec:
         """Returns the InputSpec of a square canvas."""
@@ -71,6 +100,7 @@ class InputConfig(Section):
             interpolation=self.interpolation,
             intensity=self.intensity,
             colour=self.colour,
+            dicom=self.dicom.policy(),
         )
 
 

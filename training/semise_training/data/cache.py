@@ -112,7 +112,7 @@ def _decoded(samples: Sequence[Sample], spec: InputSpec) -> Iterator[tuple[NDArr
 
 def _decode(sample: Sample, spec: InputSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | str:
     try:
-        canvas = to_canvas(read_image(sample.image), spec).pixels
+        canvas = to_canvas(read_image(sample.image, dicom=spec.dicom), spec).pixels
         if sample.mask is None:
             return canvas, np.zeros(canvas.shape[:2], np.uint8)
         return canvas, place_mask(np.where(read_mask(sample.mask), np.uint8(255), np.uint8(0)), spec)

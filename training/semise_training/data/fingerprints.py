@@ -117,7 +117,7 @@ def _packed(bits: NDArray[np.bool_]) -> Bits:
 
 def _grey(record: ImageRecord) -> Image.Image:
     """Returns an 8-bit grey picture to hash; deeper pixels are stretched, since only gradients and order count."""
-    pixels = record.pixels
+    pixels = record.brightness
     if pixels.dtype != np.uint8:
         values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
         values -= values.min()

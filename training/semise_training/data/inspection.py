@@ -10,9 +10,13 @@ from typing import TypeVar
 from semise_sdk.errors import ImageReadError
 from semise_sdk.readers import read_image
 from semise_sdk.reporting import Reporter, SilentReporter
+from semise_sdk.spec import DicomPolicy
 from semise_training.data.fingerprints import Fingerprint, fingerprint
 from semise_training.data.manifest import Manifest, Sample
 from semise_training.data.masks import is_binary, lesion
+
+# A manifest names no model: what a model refuses, its training says.
+_ANY_DICOM = DicomPolicy(sop_classes=("any",), for_processing="accept")
 
 Fact = TypeVar("Fact")
 
@@ -74,7 +78,7 @@ def _tried(look: Callable[[Path], Fact], path: Path) -> tuple[Fact | None, Image
 
 
 def _fingerprint(path: Path) -> Fingerprint:
-    return fingerprint(read_image(path))
+    return fingerprint(read_image(path, dicom=_ANY_DICOM))
 
 
 def _mask_facts(path: Path) -> MaskFacts:

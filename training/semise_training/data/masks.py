@@ -30,4 +30,4 @@ def is_binary(record: ImageRecord) -> bool:
 
 
 def _plane(record: ImageRecord) -> Pixels:
-    return record.pixels.max(axis=2) if record.pixels.ndim == 3 else record.pixels
+    return record.pixels.max(axis=2) if record.pixels.ndim == 3 else record.brightness

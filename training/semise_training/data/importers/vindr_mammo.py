@@ -17,7 +17,7 @@ from semise_sdk.errors import DataError, ImageReadError
 from semise_sdk.machine import usable_cores
 from semise_sdk.reporting import Reporter
 from semise_training.data.importers.imported import Failure, Imported, manifest_of, write_manifest
-from semise_training.data.importers.mammogram import quiet_pydicom, read_mammogram, require_pydicom
+from semise_training.data.importers.mammogram import read_mammogram, require_pydicom
 from semise_training.data.importers.official import official_table, refuse
 from semise_training.data.manifest import Manifest, Sample, SplitName
 from semise_training.data.split import split
@@ -86,8 +86,7 @@ def import_vindr_mammo(source: Path, out: Path, *, reporter: Reporter) -> Import
     # Drawn before anything is converted: it must not depend on which files are damaged.
     planned = with_validation_part(manifest_of((_sample(one, out) for one in mammograms), LABELS, out=out))
     kept = sum(sample.image.is_file() for sample in planned)
-    with quiet_pydicom():
-        failed = _convert(mammograms, planned, source, reporter)
+    failed = _convert(mammograms, planned, source, reporter)
     if len(failed) == len(planned):
         raise DataError(f"expected mammograms in {source}, found none that can be read (first: {failed[0].reason})")
     manifest = manifest_of((sample for sample in planned if sample.image.is_file()), LABELS, out=out)
