@@ -9,9 +9,10 @@ listed with the reason, one that fails with its error. ``--device cpu`` tries th
 """
 
 import argparse
+import contextlib
+import csv
 import importlib.util
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from semise_sdk.phantoms import write_phantoms
 
 Rows = list[dict[str, object]]
 
-QUALITY = ("c_index", "kendall_tau", "macro_f1", "maee", "dice")
+QUALITY = ("macro_f1", "maee", "kendall_tau", "c_index", "auroc_healthy")
 SHOWN_DIGITS = 4
 
 
@@ -79,7 +80,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="manifest for the methods table")
     parser.add_argument("--weights", type=Path, help="encoder weights for it, .safetensors; random ones by default")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=120, help="no further training is begun after that time")
+    parser.add_argument("--minutes", type=float, default=120, help="the methods are compared for that long at most; finished cells make the table")
     parser.add_argument("--set", action="append", default=[], help="a training setting, as phase2.epochs=20")
     parser.add_argument("--encoder", default="resnet50")
     parser.add_argument("--size", type=int, default=224)
@@ -88,6 +89,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--precision", default="bf16", help="of training")
     parser.add_argument("--steps", type=int, default=30, help="training steps a measurement")
     parser.add_argument("--seconds", type=float, default=5.0, help="of a measurement of inference")
+    parser.add_argument("--comparison", type=Path, help="folder of the methods' cells, to go on from another call")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu tries the script itself")
     parser.add_argument("--only", nargs="+", default=[], choices=("training", "quality", "engines", "torch", "parity"))
     parser.add_argument("--json", type=Path, help="write everything here")
@@ -110,47 +112,32 @@ def training(options: argparse.Namespace, _scratch: Path) -> Rows:
 
 
 def quality(options: argparse.Namespace, scratch: Path) -> Rows:
-    """Returns what training is worth: mean and deviation over seeds of every metric on the test part."""
+    """Returns Table 1 of ``semise compare`` with every method, over ``--seeds`` splits and seeds."""
     require_device(options)
     if options.data is None:
         raise SkippedError("no data were named: --data MANIFEST --weights FILE.safetensors")
-    started = time.monotonic()
-    rows: Rows = []
-    for method in ("imagenet", "semise"):
-        reports = []
-        for seed in range(options.seeds):
-            if time.monotonic() - started > 60 * options.minutes:
-                break
-            reports.append(train_once(options, method, seed, scratch / f"{method}-{seed}"))
-        rows.append({"method": method, "encoder": options.encoder, "seeds": len(reports), **summary(reports)})
-    return rows
+    from semise_training.methods import METHODS
 
-
-def train_once(options: argparse.Namespace, method: str, seed: int, out: Path) -> dict[str, dict[str, float | None]]:
-    """Returns the evaluation of one run of ``semise train``."""
+    out = options.comparison or scratch / "comparison"
     start = ["--weights", str(options.weights)] if options.weights else ["--from-scratch"]
-    arguments = ["train", str(options.data), "--method", method, "--seed", str(seed), "--out", str(out), *start]
-    arguments += ["--encoder", options.encoder, "--size", str(options.size), "--device", options.device, "--quiet"]
+    arguments = [str(options.data), "--methods", ",".join(METHODS), "--seeds", str(options.seeds), *start]
+    arguments += ["--encoder", options.encoder, "--size", str(options.size), "--device", options.device]
     for setting in options.set:
         arguments += ["--set", setting]
-    done = subprocess.run(
-        [sys.executable, "-m", "semise_sdk.cli.app", *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"semise {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    evaluation: dict[str, dict[str, float | None]] = json.loads((out / "evaluation.json").read_text())
-    return evaluation
+    with contextlib.suppress(subprocess.TimeoutExpired):  # the cells that are done stay, and make the table
+        compare([*arguments, "--out", str(out), "--quiet"], minutes=options.minutes)
+    compare(["--report-only", "--out", str(out), "--quiet"])
+    with (out / "table1.csv").open(encoding="utf-8", newline="") as stream:
+        return [{"encoder": options.encoder, **row} for row in csv.DictReader(stream)]
 
 
-def summary(reports: list[dict[str, dict[str, float | None]]]) -> dict[str, object]:
-    """Returns mean and standard deviation over the runs of each metric that all of them have."""
-    figures: dict[str, object] = {}
-    for name in QUALITY:
-        values = [value for report in reports if (value := report[name]["value"]) is not None]
-        if values and len(values) == len(reports):
-            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-            figures |= {name: round(statistics.mean(values), 4), f"{name}_sd": round(deviation, 4)}
-    return figures
+def compare(arguments: list[str], *, minutes: float | None = None) -> None:
+    """Runs ``semise compare``; raises RuntimeError where it ends otherwise than well, TimeoutExpired after minutes."""
+    command = [sys.executable, "-m", "semise_sdk.cli.app", "compare", *arguments]
+    timeout = None if minutes is None else 60 * minutes
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    if done.returncode not in (0, 4):  # 4: some cells diverged, the table is without them
+        raise RuntimeError(f"semise {' '.join(command[3:])} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
 
 
 def engines(options: argparse.Namespace, scratch: Path) -> Rows:
@@ -193,7 +180,7 @@ SECTIONS = (
         training,
         ("phase", "encoder", "size", "batch", "precision", "images_per_second", "resident_images_per_second", "ratio"),
     ),
-    Section("quality", "methods, mean over seeds", quality, ("method", "encoder", "seeds", *QUALITY)),
+    Section("quality", "methods, mean over splits and seeds", quality, ("method", "encoder", *QUALITY)),
     Section(
         "engines",
         "rank end to end against the bare engine",
