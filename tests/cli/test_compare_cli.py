@@ -8,7 +8,7 @@ from semise_sdk.cli.app import run
 
 TINY = [
     "--encoder", "test_resnet", "--from-scratch", "--size", "32", "--head-seeds", "1", "--no-masks", "--repeats", "20",
-    "--set", "phase1.epochs=1", "--set", "phase2.epochs=1", "--set", "classifier.epochs=2",
+    "--passes", "5", "--set", "phase1.epochs=1", "--set", "phase2.epochs=1", "--set", "classifier.epochs=2",
     "--set", "runtime.threads=1", "--set", "classifier.augmented_views=0", "--set", "runtime.precision=fp32", "--quiet",
 ]  # fmt: skip
 

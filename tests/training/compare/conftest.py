@@ -78,7 +78,7 @@ def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, f
 def small_plan(manifest, *, methods=("majority", "imagenet", "semise"), **options):
     """A plan of cells of a second or two: the first of three folds."""
     settings = {**SETTINGS, "data": {"manifest": manifest}}
-    given = {"protocol": Protocol(head_seeds=2), "folds": 3, "only_fold": 0, **options}
+    given = {"protocol": Protocol(head_seeds=2, passes=6), "folds": 3, "only_fold": 0, **options}
     return Plan(rows=rows_of(methods, given.pop("variants", ()), with_fractions=False), settings=settings, **given)
 
 

@@ -104,6 +104,31 @@ def test_settings_that_the_plan_makes_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("method", "settings", "named"),
+    [
+        ("conpro", {"phase2": {"alpha": 0.3, "class_pair_weight": 0}}, "phase2.alpha"),
+        ("supcon-n", {"phase1": {"pairs": "binary", "epochs": 3}}, "phase1.epochs, phase1.pairs"),
+        ("soda", {"optimizer": {"lr": 0.1}}, "optimizer.lr"),
+    ],
+)
+def test_a_setting_of_all_rows_that_would_make_another_method_of_one_is_refused(method, settings, named):
+    asked = plan(rows=rows_of((method,), (), with_fractions=False), settings=settings)
+    with pytest.raises(ConfigError) as caught:
+        asked.cells()
+    assert f"{named} alone" in str(caught.value)
+    assert f"make {method} what it is" in str(caught.value)
+    assert "--variant" in str(caught.value)
+
+
+def test_the_remedy_for_such_a_setting_works_and_equal_values_or_other_rows_are_left_alone():
+    variant = parse_variant("conpro3:method=conpro,phase2.alpha=0.3")
+    assert plan(rows=(variant,), seeds=1).cells()[0].config.phase2.alpha == 0.3
+    conpro = rows_of(("conpro",), (), with_fractions=False)
+    assert plan(rows=conpro, seeds=1, settings={"phase2": {"alpha": 0.0}}).cells()[0].config.phase2.alpha == 0
+    assert plan(seeds=1, settings={"phase2": {"alpha": 0.3}}).cells()[1].config.phase2.alpha == 0.3
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"folds": 3, "only_fold": 3}, "0 to 2"),
