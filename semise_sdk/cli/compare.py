@@ -122,14 +122,16 @@ def _plan(
     preset: str,
     protocol: tuple[int, bool, float],
 ) -> "Plan":
-    from semise_training.compare.plan import FRACTION_ROWS, Plan, Protocol, refuse_planned, rows_of
+    from semise_training.compare.plan import Plan, Protocol
+    from semise_training.compare.rows import LABELED_ONLY, refuse_planned, rows_of
     from semise_training.config import merge, parse_assignments
 
     assigned = parse_assignments(settings)
     refuse_planned(assigned, "--set")
     head_seeds, masks, passes = protocol
+    with_fractions = bool(fractions) and (not fraction_methods or LABELED_ONLY in fraction_methods)
     return Plan(
-        rows=rows_of(methods, variants, with_fractions=bool(fractions)),
+        rows=rows_of(methods, variants, with_fractions=with_fractions),
         settings=merge(options, assigned),
         preset=preset,
         protocol=Protocol(head_seeds=head_seeds, masks=masks, passes=passes),
@@ -138,7 +140,7 @@ def _plan(
         only_fold=only_fold,
         alphas=alphas,
         label_fractions=fractions,
-        fraction_rows=fraction_methods or FRACTION_ROWS,
+        fraction_rows=fraction_methods,
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.answers import LOSSES, Answers, HeadAnswers
 from semise_training.compare.cells import Cell, CellKey, CodeVersion
-from semise_training.compare.plan import Plan, Protocol, rows_of
+from semise_training.compare.plan import Plan, Protocol
+from semise_training.compare.rows import rows_of
 from semise_training.compare.run import compare
 
 SETTINGS = {

@@ -9,8 +9,9 @@ import pytest
 
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.reporting import SilentReporter
-from semise_training.compare.cells import read_cell
+from semise_training.compare.cells import read_cell, write_cell
 from semise_training.compare.folder import Folder, claimed
+from semise_training.compare.plan import Protocol
 from semise_training.compare.run import compare
 from semise_training.compare.shared import Selection, SharedData
 from semise_training.data.dataset import UNLABELED
@@ -145,6 +146,50 @@ def test_another_experiment_is_refused_unless_redone(compared, phantoms, make_pl
     outcome = compare(changed, tmp_path / "other", redo=True, **SILENT)
     assert len(outcome.computed) == 2
     assert cell_of(tmp_path / "other", "imagenet").config["classifier"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"protocol": Protocol(head_seeds=3, passes=6)},
+            "head_seeds 2 (imagenet-fold0of3-split0-seed0) and 3 ",
+        ),
+        ({"folds": 4}, "folds 3 "),
+        ({"variants": ["large:encoder.name=test_vit"]}, "encoder.name test_resnet"),
+    ],
+)
+def test_cells_that_would_not_stand_in_one_table_are_refused(change, said, compared, phantoms, make_plan, tmp_path):
+    """Others than those that are there: a new row, or a new fold, under another protocol."""
+    shutil.copytree(compared, tmp_path / "other")
+    for path in Folder(tmp_path / "other").cells.glob("majority*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="one protocol, split, canvas and encoder") as caught:
+        compare(make_plan(phantoms, methods=("majority",), **change), tmp_path / "other", **SILENT)
+    assert said in str(caught.value)
+
+
+def test_a_cell_file_of_another_key_is_named(compared, phantoms, make_plan, tmp_path):
+    shutil.copytree(compared, tmp_path / "other")
+    plan = make_plan(phantoms, methods=("semise",), alphas=(0.25,))
+    (planned,) = plan.cells()
+    cell = cell_of(compared, "semise")
+    near = dataclasses.replace(cell, key=dataclasses.replace(planned.key, alpha=0.25000001))
+    write_cell(Folder(tmp_path / "other").cell(planned.key), near)
+    with pytest.raises(DataError, match=r"alpha=0\.25,.*alpha=0\.25000001"):
+        compare(plan, tmp_path / "other", **SILENT)
+
+
+def test_folds_of_a_manifest_that_names_its_splits_are_said_to_be_dealt_anew(phantoms, make_plan, tmp_path):
+    lines = phantoms.read_text().splitlines()
+    named = phantoms.with_name("named.csv")
+    parts = [("train", "val", "test")[int(line[-4:]) % 3] for line in lines[1:]]  # whole patients
+    rows = [f"{line},{part}" for line, part in zip(lines[1:], parts, strict=True)]
+    named.write_text("\n".join([f"{lines[0]},split", *rows]) + "\n")
+    reporter = Saying()
+    compare(make_plan(named, methods=("majority",)), tmp_path, reporter=reporter, stages=SilentReporter())
+    assert "named.csv" in reporter.said[0]
+    assert "--folds deals its test part anew" in reporter.said[0]
 
 
 def test_a_damaged_cell_is_named(compared, phantoms, make_plan, tmp_path):

@@ -10,7 +10,8 @@ from semise_sdk.reporting import SilentReporter
 from semise_training.budget import total_views
 from semise_training.compare.answers import LOSSES
 from semise_training.compare.downstream import train_heads
-from semise_training.compare.plan import Plan, Protocol, rows_of
+from semise_training.compare.plan import Plan, Protocol
+from semise_training.compare.rows import rows_of
 from semise_training.compare.select import cell_config
 from semise_training.compare.shared import Selection
 from semise_training.config import ClassifierConfig

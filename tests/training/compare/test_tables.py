@@ -7,6 +7,7 @@ import json
 import pytest
 
 from semise_sdk.errors import DataError
+from semise_training.compare.agreement import mixture, setup_of
 from semise_training.compare.cells import write_cell
 from semise_training.compare.folder import Folder
 from semise_training.compare.report import report
@@ -14,6 +15,8 @@ from semise_training.compare.run import read_cells
 from semise_training.compare.statistics import Resamples, measure, row_estimate
 from semise_training.compare.tables import TABLE1, build_tables
 from semise_training.compare.write import best_of, markdown, to_json, write_tables
+
+ALPHA = {"phase2": {"alpha": 0.1}}
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,49 @@ def test_cells_of_two_data_sets_are_not_mixed(cells, tmp_path):
     write_cell(Folder(tmp_path).cell(cells[0].key), cells[0])
     write_cell(Folder(tmp_path).cell(cells[1].key), dataclasses.replace(cells[1], data_digest="f" * 64))
     with pytest.raises(DataError, match="one data set"):
+        read_cells(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"protocol": {"head_seeds": 2, "masks": True, "passes": 9.0}}, "passes 2.0 (a+variant"),
+        (
+            {"config": {**ALPHA, "encoder": {"name": "resnet18"}, "input": {"size": 48}}},
+            "encoder.name",
+        ),
+        (
+            {"config": {**ALPHA, "encoder": {"name": "test_resnet"}, "input": {"size": 64}}},
+            "input.size",
+        ),
+        ({"asked": {"config": {}, "weights": "f" * 64}}, "weights None"),
+    ],
+)
+def test_cells_of_two_protocols_are_not_mixed(cells, tmp_path, change, said):
+    other = dataclasses.replace(cells[3], **change)
+    for cell in (cells[4], other):
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+    with pytest.raises(DataError, match="one protocol, split, canvas and encoder") as caught:
+        read_cells(tmp_path)
+    assert said in str(caught.value)
+    assert other.key.slug in str(caught.value)
+
+
+def test_cells_of_folds_and_of_a_random_split_are_not_mixed(make_cell, tmp_path):
+    for cell in (make_cell(), make_cell("majority", folds=0)):
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+    with pytest.raises(DataError, match=r"folds 0 .*and 5"):
+        read_cells(tmp_path)
+
+
+def test_settings_that_came_later_do_not_set_cells_apart(cells):
+    older = dataclasses.replace(cells[0], config={**cells[0].config, "input": {"size": 48, "fit": "letterbox"}})
+    assert mixture([("a", setup_of(cells[0])), ("b", setup_of(older))]) is None
+
+
+def test_a_cell_under_anothers_name_is_named(cells, tmp_path):
+    write_cell(Folder(tmp_path).cell(cells[0].key), cells[1])
+    with pytest.raises(DataError, match="found semise-fold0of5"):
         read_cells(tmp_path)
 
 

@@ -10,9 +10,10 @@ from semise_sdk.machine import describe_machine
 from semise_sdk.reporting import Reporter
 from semise_training.compare.cells import Cell, CodeVersion, write_cell
 from semise_training.compare.examples import choose_examples, draw_examples, draw_maps
+from semise_training.compare.experiment import digest_of, portable
 from semise_training.compare.features import FeatureStore
 from semise_training.compare.folder import Folder
-from semise_training.compare.plan import PlannedCell, digest_of, portable
+from semise_training.compare.plan import PlannedCell
 from semise_training.compare.select import Selected, prepare_run, select, views_passed
 from semise_training.compare.shared import Examined, Selection, SharedData, data_digest, image_counts
 from semise_training.data.cache import cache_key

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from semise_sdk.errors import DataError
 from semise_training.compare.cells import Cell, CellKey, read_cell
 
 
@@ -45,9 +46,24 @@ class Folder:
         """Returns the run folder in which a cell is being computed."""
         return self.root / "work" / key.slug
 
+    def stored(self, key: CellKey) -> Cell | None:
+        """Returns a computed cell, None where there is none; raises DataError where it is damaged or another."""
+        path = self.cell(key)
+        if not path.exists():
+            return None
+        cell = read_cell(path)
+        if cell.key != key:
+            raise DataError(f"expected the cell {key} in {path}, found that of {cell.key}: move it out of the folder")
+        return cell
+
     def read(self) -> list[Cell]:
-        """Returns every computed cell, by file name; raises DataError where one is damaged."""
-        return [read_cell(path) for path in sorted(self.cells.glob("*.json"))]
+        """Returns every computed cell, by file name; raises DataError where one is damaged or misnamed."""
+        cells = []
+        for path in sorted(self.cells.glob("*.json")):
+            cells.append(read_cell(path))
+            if cells[-1].key.slug != path.stem:
+                raise DataError(f"expected the cell of its name in {path}, found {cells[-1].key.slug}: rename it back")
+        return cells
 
 
 @contextmanager

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from semise_sdk.errors import ConfigError, DataError, TrainingError
 from semise_sdk.reporting import Reporter
-from semise_training.compare.cells import Cell, CellKey, read_cell
+from semise_training.compare.agreement import mixture, planned_setup, setup_of
+from semise_training.compare.cells import Cell, CellKey
 from semise_training.compare.compute import Workplace, compute_cell
+from semise_training.compare.experiment import is_same_experiment
 from semise_training.compare.folder import Folder, claimed
-from semise_training.compare.plan import Plan, PlannedCell, is_same_experiment
+from semise_training.compare.plan import Plan, PlannedCell
 from semise_training.compare.shared import SharedData, data_digest
 from semise_training.config import TrainConfig
 from semise_training.data.manifest import load_manifest
@@ -61,9 +63,12 @@ def compare(
         DataError: the manifest or its images are wrong, or a cell is damaged.
         OutputError: a file could not be written.
     """
-    folder, cells = Folder(root), plan.cells()
-    manifest = load_manifest(cells[0].config.data.manifest, columns=cells[0].config.data.columns)
+    folder, manifest = Folder(root), load_manifest(plan.data.manifest, columns=plan.data.columns)
+    cells = plan.cells(manifest)
+    if plan.folds and manifest.names_splits:
+        reporter.say(f"the splits that {manifest.path.name} names are left aside: --folds deals its test part anew")
     due = _due(cells, folder, data_digest(manifest), redo=redo)
+    _refuse_mixture(cells, folder)
     outcome = Outcome((), len(cells) - len(due), (), {})
     if not due:
         return outcome
@@ -150,9 +155,21 @@ def _due(cells: Sequence[PlannedCell], folder: Folder, digest: str, *, redo: boo
     return due
 
 
+def _refuse_mixture(cells: Sequence[PlannedCell], folder: Folder) -> None:
+    """Refuses cells that would not stand in one table with each other, or with the others that are there."""
+    slugs = {planned.key.slug for planned in cells}
+    there = [(cell.key.slug, setup_of(cell)) for cell in folder.read() if cell.key.slug not in slugs]
+    found = mixture([*there, *((planned.key.slug, planned_setup(planned)) for planned in cells)])
+    if found:
+        raise ConfigError(
+            f"expected one protocol, split, canvas and encoder for all cells of {folder.root}, found {found}: use the "
+            "same settings, or another --out"
+        )
+
+
 def _is_done(planned: PlannedCell, folder: Folder, digest: str) -> bool:
-    path = folder.cell(planned.key)
-    return path.exists() and is_same_experiment(read_cell(path).asked, planned.asked(digest))
+    cell = folder.stored(planned.key)
+    return cell is not None and is_same_experiment(cell.asked, planned.asked(digest))
 
 
 def _refuse_bad_encoders(due: Sequence[PlannedCell]) -> None:
@@ -169,7 +186,7 @@ def read_cells(root: Path) -> list[Cell]:
     """Returns all cells of a comparison's folder.
 
     Raises:
-        DataError: there are none, one is damaged, or they are not of one data set.
+        DataError: there are none, one is damaged, or they are not of one data set and protocol.
     """
     cells = Folder(root).read()
     if not cells:
@@ -178,4 +195,10 @@ def read_cells(root: Path) -> list[Cell]:
         )
     if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
         raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
+    found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells])
+    if found:
+        raise DataError(
+            f"expected one protocol, split, canvas and encoder for all cells of {Folder(root).cells}, found {found}: "
+            "keep the cells of one"
+        )
     return cells

@@ -11,6 +11,7 @@ from semise_training.compare.alpha import alpha_of, chosen_alphas, with_chosen_a
 from semise_training.compare.answers import DECODINGS, LOSSES, Answers, Loss
 from semise_training.compare.cells import Cell
 from semise_training.compare.measures import CLASS_METRICS
+from semise_training.compare.rows import BASELINE
 from semise_training.compare.statistics import (
     CellFigures,
     Measured,
@@ -22,8 +23,6 @@ from semise_training.compare.statistics import (
     row_estimate,
 )
 from semise_training.methods import METHODS
-
-BASELINE = "semise"
 
 TABLE1 = (
     "macro_f1",
