@@ -274,6 +274,34 @@ def test_a_diverging_system_loses_its_cell_not_the_comparison(phantoms, make_pla
     assert any("wild" in line and "failed" in line for line in reporter.said)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"variants": ["large:phase1.batch_size=400"]}, ConfigError, r"large-fold0of3-split0-seed0: .*image views"),
+        ({"variants": ["flat:unet.decoder_channels=[8]"]}, ConfigError, r"flat-fold0of3.*unet\.decoder_channels"),
+        (
+            {
+                "variants": ["few:phase1.pairing=sampled,phase1.pairs=classes"],
+                "label_fractions": (0.01,),
+                "fraction_rows": ("few",),
+            },
+            DataError,
+            r"few-labels0\.01-fold0of3-split0-seed0: expected images of at least two classes",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_any_training(
+    options, error, said, phantoms, make_plan, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("semise_training.data.fraction.LEAST_PER_CLASS", 1)  # two of a grade would make a pair
+    reporter = Saying()
+    plan = make_plan(phantoms, **{"methods": ("majority",), **options})
+    with pytest.raises(error, match=said):
+        compare(plan, tmp_path, reporter=reporter, stages=SilentReporter())
+    assert reporter.started == []
+    assert not list(Folder(tmp_path).cells.glob("*"))
+
+
 def test_progress_shows_validation_figures_and_what_is_left(phantoms, make_plan, tmp_path):
     reporter = Saying()
     compare(make_plan(phantoms, methods=("majority", "imagenet")), tmp_path, reporter=reporter, stages=SilentReporter())

@@ -13,11 +13,10 @@ from semise_training.compare.compute import Workplace, compute_cell
 from semise_training.compare.experiment import is_same_experiment
 from semise_training.compare.folder import Folder, claimed
 from semise_training.compare.plan import Plan, PlannedCell
+from semise_training.compare.preflight import refuse_bad_encoders, refuse_impossible
 from semise_training.compare.shared import SharedData, data_digest
-from semise_training.config import TrainConfig
 from semise_training.data.manifest import load_manifest
 from semise_training.methods import find_method
-from semise_training.model import initial_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def compare(
         stages: Told of the stages within a cell.
 
     Raises:
-        ConfigError: a wrong plan, or ``root`` holds a cell of another experiment.
+        ConfigError: a wrong plan, a cell that could not be trained, or ``root`` holds cells of another experiment.
         DataError: the manifest or its images are wrong, or a cell is damaged.
         OutputError: a file could not be written.
     """
@@ -72,8 +71,9 @@ def compare(
     outcome = Outcome((), len(cells) - len(due), (), {})
     if not due:
         return outcome
-    _refuse_bad_encoders(due)
+    refuse_bad_encoders(due)
     data = SharedData.open(manifest, due[0].config, folder.cache, reporter=stages)
+    refuse_impossible(due, data, reporter=stages)
     return _compute_all(due, Workplace(data, folder, stages, keep_runs), outcome, reporter=reporter)
 
 
@@ -170,16 +170,6 @@ def _refuse_mixture(cells: Sequence[PlannedCell], folder: Folder) -> None:
 def _is_done(planned: PlannedCell, folder: Folder, digest: str) -> bool:
     cell = folder.stored(planned.key)
     return cell is not None and is_same_experiment(cell.asked, planned.asked(digest))
-
-
-def _refuse_bad_encoders(due: Sequence[PlannedCell]) -> None:
-    """Says wrong names and weights before any image is read."""
-    seen: list[TrainConfig] = []
-    for planned in due:
-        is_new = all(planned.config.encoder != config.encoder for config in seen)
-        if is_new and not find_method(planned.config.method).is_constant:
-            initial_body(planned.config)
-            seen.append(planned.config)
 
 
 def read_cells(root: Path) -> list[Cell]:
