@@ -173,7 +173,7 @@ def _refuse_failures(outcome: "Outcome") -> None:
 
 def _print(tables: "Tables", out: Path, *, as_json: bool, quiet: bool) -> None:
     from semise_training.compare.report import report_folder
-    from semise_training.compare.write import row_name, shown, to_json
+    from semise_training.compare.write import cells_of, entry_of, gaps_of, row_name, to_json
 
     if as_json:
         print_json(to_json(tables))
@@ -181,8 +181,10 @@ def _print(tables: "Tables", out: Path, *, as_json: bool, quiet: bool) -> None:
     names = [name for name in SHOWN if any(row.estimates[name].value is not None for row in tables.rows)]
     table = Table(tables.part, *names, "cells", title="value [95 % interval]")
     for row in tables.rows:
-        table.add_row(row_name(row), *(shown(row.estimates[name]) for name in names), str(row.cells))
+        table.add_row(row_name(row), *(str(entry_of(row.estimates[name])) for name in names), cells_of(row))
     stdout.print(table)
+    for gap in gaps_of(tables):
+        say(gap, quiet=quiet)
     say(f"all tables: {report_folder(out, tables.part)}", quiet=quiet)
 
 

@@ -10,6 +10,7 @@ import pytest
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.cells import read_cell, write_cell
+from semise_training.compare.failures import Failure, write_failure
 from semise_training.compare.folder import Folder, claimed
 from semise_training.compare.plan import Protocol
 from semise_training.compare.run import compare
@@ -272,6 +273,52 @@ def test_a_diverging_system_loses_its_cell_not_the_comparison(phantoms, make_pla
     assert [key.name for key in outcome.computed] == ["majority"]
     assert [key.name for key in outcome.failed] == ["wild"]
     assert any("wild" in line and "failed" in line for line in reporter.said)
+    ((key, reason),) = outcome.failed.items()
+    assert Folder(tmp_path).failures() == [Failure(key, reason)]
+    write_cell(Folder(tmp_path).cell(key), dataclasses.replace(cell_of(tmp_path, "majority"), key=key))
+    assert Folder(tmp_path).failures() == []  # computed since
+
+
+def test_a_cell_that_succeeds_takes_its_failure_away(phantoms, make_plan, tmp_path):
+    plan = make_plan(phantoms, methods=("majority",))
+    key, folder = plan.cells()[0].key, Folder(tmp_path)
+    write_failure(folder.failed(key), Failure(key, "collapsed"))
+    compare(plan, tmp_path, **SILENT)
+    assert not folder.failed(key).exists()
+
+
+def test_a_failed_redo_leaves_no_cell_of_the_other_experiment(compared, phantoms, make_plan, tmp_path):
+    shutil.copytree(compared, tmp_path / "other")
+    folder, key = Folder(tmp_path / "other"), cell_of(compared, "semise").key
+    plan = make_plan(phantoms, methods=("semise",))
+    wild = {"optimizer": {"name": "sgd", "lr": 1e20, "head_lr": 1e20}}
+    outcome = compare(dataclasses.replace(plan, settings={**plan.settings, **wild}), folder.root, redo=True, **SILENT)
+    assert list(outcome.failed) == [key]
+    assert not folder.cell(key).exists()
+    assert not folder.maps(key).exists()
+
+
+def test_alphas_that_were_asked_for_are_remembered(tmp_path):
+    folder = Folder(tmp_path)
+    assert folder.candidates() is None
+    folder.add_candidates([0.5, 0.1])
+    folder.add_candidates([])
+    folder.add_candidates([0.0])
+    assert folder.candidates() == {0.0, 0.1, 0.5}
+    folder.alphas.write_text("{")
+    with pytest.raises(DataError, match="delete it"):
+        folder.candidates()
+
+
+def test_a_redone_cell_without_masks_loses_its_maps(compared, phantoms, make_plan, tmp_path):
+    shutil.copytree(compared, tmp_path / "other")
+    folder, key = Folder(tmp_path / "other"), cell_of(compared, "imagenet").key
+    for path in folder.cells.glob("semise*.json"):
+        path.unlink()  # under another protocol it would not stand beside the others
+    assert folder.maps(key).is_dir()
+    plan = make_plan(phantoms, methods=("majority", "imagenet"), protocol=Protocol(head_seeds=2, passes=6, masks=False))
+    compare(plan, folder.root, redo=True, **SILENT)
+    assert not folder.maps(key).exists()
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,16 @@ def test_the_seeds_of_a_split_choose_together_and_equal_alphas_go_to_the_smaller
     assert set(chosen_alphas(incomplete).values()) == {0.0}
 
 
+def test_an_alpha_that_lacks_a_split_takes_no_part_in_any(make_cell, make_answers):
+    weak, strong = make_answers(5), make_answers(5, shift=3.0)
+    cells = [make_cell(fold=f, alpha=a, val=strong if a == 0.5 else weak) for f in (0, 1) for a in (0.0, 0.5)]
+    assert list(chosen_alphas(cells).values()) == [0.5, 0.5]
+    assert list(chosen_alphas(cells[:3]).values()) == [0.0, 0.0]
+    assert [cell.key.fold for cell in with_chosen_alphas(cells[:3])] == [0, 1]
+    each_lacks_one = [cells[1], cells[2]]
+    assert list(chosen_alphas(each_lacks_one).values()) == [0.5, 0.0]
+
+
 def test_a_constant_severity_is_never_chosen(make_cell, make_answers, make_constant):
     cells = [make_cell(alpha=0.0, val=make_constant(make_answers())), make_cell(alpha=0.5, val=make_answers(1))]
     assert criterion(cells[0]) is None

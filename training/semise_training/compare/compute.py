@@ -64,6 +64,7 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     # Nothing is chosen below this line: only now is the test part opened.
     exam = Examined.of(dataset, "test", place.data.manifest)
     test = selected.answer(exam)
+    shutil.rmtree(place.folder.maps(planned.key), ignore_errors=True)  # of the cell that this one replaces
     if isinstance(selected, Selected) and is_example_cell(planned):
         _draw(planned, selected, exam, place.folder, classes=dataset.classes)
     cell = Cell(

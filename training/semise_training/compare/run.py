@@ -1,5 +1,6 @@
 """Runs a comparison: the cells that are not there yet, one after the other, each kept as soon as it is done."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from semise_training.compare.agreement import mixture, planned_setup, setup_of
 from semise_training.compare.cells import Cell, CellKey
 from semise_training.compare.compute import Workplace, compute_cell
 from semise_training.compare.experiment import is_same_experiment
+from semise_training.compare.failures import Failure, write_failure
 from semise_training.compare.folder import Folder, claimed
 from semise_training.compare.plan import Plan, PlannedCell
 from semise_training.compare.preflight import refuse_bad_encoders, refuse_impossible
@@ -47,7 +49,7 @@ def compare(
 ) -> Outcome:
     """Computes the cells of a plan that ``root`` does not hold yet.
 
-    A system that diverges or collapses loses its cell, not the comparison.
+    A system that diverges or collapses loses its cell, not the comparison, and the folder says why.
 
     Args:
         plan: What to compare.
@@ -68,6 +70,7 @@ def compare(
         reporter.say(f"the splits that {manifest.path.name} names are left aside: --folds deals its test part anew")
     due = _due(cells, folder, data_digest(manifest), redo=redo)
     _refuse_mixture(cells, folder)
+    folder.add_candidates(plan.alphas)
     outcome = Outcome((), len(cells) - len(due), (), {})
     if not due:
         return outcome
@@ -93,11 +96,20 @@ def _compute_all(due: Sequence[PlannedCell], place: Workplace, before: Outcome, 
                     cell = compute_cell(planned, place)
                     computed.append(planned.key)
                     reporter.say(f"{planned.key.slug}: {_shown(cell)}; {clock.done(planned)}")
+                    place.folder.failed(planned.key).unlink(missing_ok=True)
                 except TrainingError as error:
                     failed[planned.key] = str(error)
+                    _record_failure(planned.key, str(error), place.folder)
                     reporter.say(f"{planned.key.slug} failed: {error}; {clock.done(planned)}")
         reporter.step(planned.key.slug)
     return Outcome(tuple(computed), before.kept, tuple(elsewhere), failed)
+
+
+def _record_failure(key: CellKey, reason: str, folder: Folder) -> None:
+    """Records why a cell could not be computed; one of another experiment that it was to replace goes."""
+    write_failure(folder.failed(key), Failure(key, reason))
+    folder.cell(key).unlink(missing_ok=True)
+    shutil.rmtree(folder.maps(key), ignore_errors=True)
 
 
 class _Clock:
