@@ -65,7 +65,10 @@ def compare(
         list[str] | None, typer.Option("--set", help="A setting of all cells, as phase2.epochs=20; repeatable.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The comparison's folder.")] = Path("comparison"),
-    part: Annotated[str, typer.Option("--parts", help="Tables of test, or of val alone.")] = "test",
+    part: Annotated[
+        str,
+        typer.Option("--parts", help="Tables of test, or of val alone; a cell holds answers on both, chosen on val."),
+    ] = "test",
     repeats: Annotated[int, typer.Option(min=1, help="Resamples of the intervals.")] = 1000,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Only make the tables again; of --methods, if given.")
