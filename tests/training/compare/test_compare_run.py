@@ -367,6 +367,18 @@ def test_a_cell_that_another_process_computes_is_left_to_it(phantoms, make_plan,
     assert outcome.elsewhere == (taken,)
 
 
+def test_a_lock_outlives_its_holder_so_that_two_never_hold_one_name(tmp_path):
+    work = Folder(tmp_path).root / "work" / "cell"
+    with claimed(work) as first:
+        (lock,) = work.parent.iterdir()
+        held = lock.stat().st_ino
+        with claimed(work) as second:
+            assert (first, second) == (True, False)
+    with claimed(work) as third:
+        assert third
+        assert lock.stat().st_ino == held
+
+
 def test_fewer_labels_train_no_unet_and_leave_the_test_part_alone(compared, phantoms, make_plan, tmp_path):
     plan = make_plan(phantoms, methods=("semise",), label_fractions=(0.3,))
     few = next(cell for cell in plan.cells() if cell.key.label_fraction == 0.3)
