@@ -10,6 +10,7 @@ import pytest
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.cells import read_cell, write_cell
+from semise_training.compare.experiment import portable
 from semise_training.compare.failures import Failure, write_failure
 from semise_training.compare.folder import Folder, claimed
 from semise_training.compare.plan import Protocol
@@ -305,9 +306,33 @@ def test_alphas_that_were_asked_for_are_remembered(tmp_path):
     folder.add_candidates([])
     folder.add_candidates([0.0])
     assert folder.candidates() == {0.0, 0.1, 0.5}
+    folder.add_candidates([])
+    assert folder.candidates() == {0.0, 0.1, 0.5}
     folder.alphas.write_text("{")
     with pytest.raises(DataError, match="delete it"):
         folder.candidates()
+
+
+def test_semise_chooses_among_alphas_and_without_them_its_own_joins(compared, phantoms, make_plan, tmp_path):
+    shutil.copytree(compared, tmp_path / "other")
+    folder, plan = Folder(tmp_path / "other"), make_plan(phantoms, methods=("semise",))
+    compare(plan, folder.root, **SILENT)
+    assert folder.candidates() is None
+    for cell in make_plan(phantoms, methods=("semise",), alphas=(0.0, 0.5)).cells():
+        asked = cell.asked(cell_of(compared, "semise").data_digest)
+        done = dataclasses.replace(cell_of(compared, "semise"), key=cell.key, config=portable(cell.config), asked=asked)
+        write_cell(folder.cell(cell.key), done)
+    compare(dataclasses.replace(plan, alphas=(0.0, 0.5)), folder.root, **SILENT)
+    assert folder.candidates() == {0.0, 0.5}
+    compare(plan, folder.root, **SILENT)
+    assert folder.candidates() == {0.0, 0.1, 0.5}
+
+
+def test_a_refused_command_leaves_the_choice_of_alpha_as_it_was(phantoms, make_plan, tmp_path):
+    impossible = make_plan(phantoms, methods=("semise",), alphas=(0.5,), protocol=Protocol(passes=0.1))
+    with pytest.raises(ConfigError, match="image views"):
+        compare(impossible, tmp_path, **SILENT)
+    assert Folder(tmp_path).candidates() is None
 
 
 def test_a_redone_cell_without_masks_loses_its_maps(compared, phantoms, make_plan, tmp_path):

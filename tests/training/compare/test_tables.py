@@ -145,7 +145,8 @@ def test_a_cell_that_only_ends_the_curve_of_labels_is_no_choice_of_alpha(cells):
     assert tables.chosen == {0.0: 0, 0.5: 3}
     at_half = row(tables.alphas, alpha="0.5")
     assert row(tables.rows, method="semise").estimates == at_half.estimates
-    alone = build_tables([cell for cell in cells if cell.key.alpha is None], part="test", repeats=5)
+    own = [cell for cell in cells if cell.key.alpha is None]
+    alone = build_tables(own, part="test", repeats=5, alphas=frozenset({0.7}))  # not computed yet
     end = row(tables.fractions, method="semise", label_fraction="1").estimates["macro_f1"].value
     assert end == row(alone.rows, method="semise").estimates["macro_f1"].value != at_half.estimates["macro_f1"].value
 

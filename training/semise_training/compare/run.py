@@ -16,6 +16,7 @@ from semise_training.compare.failures import Failure, write_failure
 from semise_training.compare.folder import Folder, claimed
 from semise_training.compare.plan import Plan, PlannedCell
 from semise_training.compare.preflight import refuse_bad_encoders, refuse_impossible
+from semise_training.compare.rows import BASELINE
 from semise_training.compare.shared import SharedData, data_digest
 from semise_training.data.manifest import load_manifest
 from semise_training.methods import find_method
@@ -70,14 +71,22 @@ def compare(
         reporter.say(f"the splits that {manifest.path.name} names are left aside: --folds deals its test part anew")
     due = _due(cells, folder, data_digest(manifest), redo=redo)
     _refuse_mixture(cells, folder)
-    folder.add_candidates(plan.alphas)
     outcome = Outcome((), len(cells) - len(due), (), {})
     if not due:
+        folder.add_candidates(_candidates(plan, cells, folder))
         return outcome
     refuse_bad_encoders(due)
     data = SharedData.open(manifest, due[0].config, folder.cache, reporter=stages)
     refuse_impossible(due, data, reporter=stages)
+    folder.add_candidates(_candidates(plan, cells, folder))
     return _compute_all(due, Workplace(data, folder, stages, keep_runs), outcome, reporter=reporter)
+
+
+def _candidates(plan: Plan, cells: Sequence[PlannedCell], folder: Folder) -> Sequence[float]:
+    """Returns the alphas that ``semise`` is to choose among: those of ``--alphas``; without it its own joins them."""
+    if plan.alphas or folder.candidates() is None:
+        return plan.alphas
+    return [cell.config.phase2.alpha for cell in cells if cell.key.name == BASELINE and cell.key.label_fraction == 1]
 
 
 def _compute_all(due: Sequence[PlannedCell], place: Workplace, before: Outcome, *, reporter: Reporter) -> Outcome:

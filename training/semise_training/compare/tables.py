@@ -147,9 +147,13 @@ def systems_of(cells: Sequence[Cell], alphas: Collection[float] | None = None) -
 
 
 def alpha_choices(cells: Sequence[Cell], alphas: Collection[float] | None) -> list[Cell]:
-    """Returns the cells that ``semise`` chooses among: not one that only ends its curve of label fractions."""
+    """Returns the cells that ``semise`` chooses among: not one that only ends its curve of label fractions.
+
+    Where none of them is there yet, it has those that are.
+    """
     full = _by_name([cell for cell in cells if cell.key.label_fraction == 1]).get(BASELINE, [])
-    return [cell for cell in full if alphas is None or alpha_of(cell) in alphas]
+    named = [cell for cell in full if alphas is None or alpha_of(cell) in alphas]
+    return named or full
 
 
 class _Maker:
