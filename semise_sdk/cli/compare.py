@@ -78,7 +78,11 @@ def compare(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compares systems under one protocol; what is done stays, and the same command goes on after an interruption."""
+    """Compares systems under one protocol; what is done stays, and the same command goes on after an interruption.
+
+    Each cell answers the validation and the test part, and nothing that chooses reads the latter; `--parts val` prints
+    validation tables only.
+    """
     with training_installed("semise compare"):
         from semise_training.compare.report import report
         from semise_training.compare.rows import rows_of

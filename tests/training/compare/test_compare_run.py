@@ -10,10 +10,8 @@ import pytest
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.cells import read_cell, write_cell
-from semise_training.compare.experiment import portable
-from semise_training.compare.failures import Failure, write_failure
+from semise_training.compare.failures import Failure
 from semise_training.compare.folder import Folder, claimed
-from semise_training.compare.plan import Protocol
 from semise_training.compare.run import compare
 from semise_training.compare.shared import Selection, SharedData
 from semise_training.data.dataset import UNLABELED
@@ -150,38 +148,6 @@ def test_another_experiment_is_refused_unless_redone(compared, phantoms, make_pl
     assert cell_of(tmp_path / "other", "imagenet").config["classifier"]["epochs"] == 2
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (
-            {"protocol": Protocol(head_seeds=3, passes=6)},
-            "head_seeds 2 (imagenet-fold0of3-split0-seed0) and 3 ",
-        ),
-        ({"folds": 4}, "folds 3 "),
-        ({"variants": ["large:encoder.name=test_vit"]}, "encoder.name test_resnet"),
-    ],
-)
-def test_cells_that_would_not_stand_in_one_table_are_refused(change, said, compared, phantoms, make_plan, tmp_path):
-    """Others than those that are there: a new row, or a new fold, under another protocol."""
-    shutil.copytree(compared, tmp_path / "other")
-    for path in Folder(tmp_path / "other").cells.glob("majority*"):
-        path.unlink()
-    with pytest.raises(ConfigError, match="one protocol, split, canvas and encoder") as caught:
-        compare(make_plan(phantoms, methods=("majority",), **change), tmp_path / "other", **SILENT)
-    assert said in str(caught.value)
-
-
-def test_a_cell_file_of_another_key_is_named(compared, phantoms, make_plan, tmp_path):
-    shutil.copytree(compared, tmp_path / "other")
-    plan = make_plan(phantoms, methods=("semise",), alphas=(0.25,))
-    (planned,) = plan.cells()
-    cell = cell_of(compared, "semise")
-    near = dataclasses.replace(cell, key=dataclasses.replace(planned.key, alpha=0.25000001))
-    write_cell(Folder(tmp_path / "other").cell(planned.key), near)
-    with pytest.raises(DataError, match=r"alpha=0\.25,.*alpha=0\.25000001"):
-        compare(plan, tmp_path / "other", **SILENT)
-
-
 def test_folds_of_a_manifest_that_names_its_splits_are_said_to_be_dealt_anew(phantoms, make_plan, tmp_path):
     lines = phantoms.read_text().splitlines()
     named = phantoms.with_name("named.csv")
@@ -280,72 +246,6 @@ def test_a_diverging_system_loses_its_cell_not_the_comparison(phantoms, make_pla
     assert Folder(tmp_path).failures() == []  # computed since
 
 
-def test_a_cell_that_succeeds_takes_its_failure_away(phantoms, make_plan, tmp_path):
-    plan = make_plan(phantoms, methods=("majority",))
-    key, folder = plan.cells()[0].key, Folder(tmp_path)
-    write_failure(folder.failed(key), Failure(key, "collapsed"))
-    compare(plan, tmp_path, **SILENT)
-    assert not folder.failed(key).exists()
-
-
-def test_a_failed_redo_leaves_no_cell_of_the_other_experiment(compared, phantoms, make_plan, tmp_path):
-    shutil.copytree(compared, tmp_path / "other")
-    folder, key = Folder(tmp_path / "other"), cell_of(compared, "semise").key
-    plan = make_plan(phantoms, methods=("semise",))
-    wild = {"optimizer": {"name": "sgd", "lr": 1e20, "head_lr": 1e20}}
-    outcome = compare(dataclasses.replace(plan, settings={**plan.settings, **wild}), folder.root, redo=True, **SILENT)
-    assert list(outcome.failed) == [key]
-    assert not folder.cell(key).exists()
-    assert not folder.maps(key).exists()
-
-
-def test_alphas_that_were_asked_for_are_remembered(tmp_path):
-    folder = Folder(tmp_path)
-    assert folder.candidates() is None
-    folder.add_candidates([0.5, 0.1])
-    folder.add_candidates([])
-    folder.add_candidates([0.0])
-    assert folder.candidates() == {0.0, 0.1, 0.5}
-    folder.add_candidates([])
-    assert folder.candidates() == {0.0, 0.1, 0.5}
-    folder.alphas.write_text("{")
-    with pytest.raises(DataError, match="delete it"):
-        folder.candidates()
-
-
-def test_semise_chooses_among_alphas_and_without_them_its_own_joins(compared, phantoms, make_plan, tmp_path):
-    shutil.copytree(compared, tmp_path / "other")
-    folder, plan = Folder(tmp_path / "other"), make_plan(phantoms, methods=("semise",))
-    compare(plan, folder.root, **SILENT)
-    assert folder.candidates() is None
-    for cell in make_plan(phantoms, methods=("semise",), alphas=(0.0, 0.5)).cells():
-        asked = cell.asked(cell_of(compared, "semise").data_digest)
-        done = dataclasses.replace(cell_of(compared, "semise"), key=cell.key, config=portable(cell.config), asked=asked)
-        write_cell(folder.cell(cell.key), done)
-    compare(dataclasses.replace(plan, alphas=(0.0, 0.5)), folder.root, **SILENT)
-    assert folder.candidates() == {0.0, 0.5}
-    compare(plan, folder.root, **SILENT)
-    assert folder.candidates() == {0.0, 0.1, 0.5}
-
-
-def test_a_refused_command_leaves_the_choice_of_alpha_as_it_was(phantoms, make_plan, tmp_path):
-    impossible = make_plan(phantoms, methods=("semise",), alphas=(0.5,), protocol=Protocol(passes=0.1))
-    with pytest.raises(ConfigError, match="image views"):
-        compare(impossible, tmp_path, **SILENT)
-    assert Folder(tmp_path).candidates() is None
-
-
-def test_a_redone_cell_without_masks_loses_its_maps(compared, phantoms, make_plan, tmp_path):
-    shutil.copytree(compared, tmp_path / "other")
-    folder, key = Folder(tmp_path / "other"), cell_of(compared, "imagenet").key
-    for path in folder.cells.glob("semise*.json"):
-        path.unlink()  # under another protocol it would not stand beside the others
-    assert folder.maps(key).is_dir()
-    plan = make_plan(phantoms, methods=("majority", "imagenet"), protocol=Protocol(head_seeds=2, passes=6, masks=False))
-    compare(plan, folder.root, redo=True, **SILENT)
-    assert not folder.maps(key).exists()
-
-
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
@@ -390,18 +290,6 @@ def test_a_cell_that_another_process_computes_is_left_to_it(phantoms, make_plan,
         outcome = compare(plan, tmp_path, **SILENT)
     assert [key.name for key in outcome.computed] == ["majority"]
     assert outcome.elsewhere == (taken,)
-
-
-def test_a_lock_outlives_its_holder_so_that_two_never_hold_one_name(tmp_path):
-    work = Folder(tmp_path).root / "work" / "cell"
-    with claimed(work) as first:
-        (lock,) = work.parent.iterdir()
-        held = lock.stat().st_ino
-        with claimed(work) as second:
-            assert (first, second) == (True, False)
-    with claimed(work) as third:
-        assert third
-        assert lock.stat().st_ino == held
 
 
 def test_fewer_labels_train_no_unet_and_leave_the_test_part_alone(compared, phantoms, make_plan, tmp_path):
