@@ -80,7 +80,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="manifest for the methods table")
     parser.add_argument("--weights", type=Path, help="encoder weights for it, .safetensors; random ones by default")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=120, help="the methods are compared for that long at most; finished cells make the table")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=120,
+        help="the methods are compared for that long at most; finished cells make the table",
+    )
     parser.add_argument("--set", action="append", default=[], help="a training setting, as phase2.epochs=20")
     parser.add_argument("--encoder", default="resnet50")
     parser.add_argument("--size", type=int, default=224)

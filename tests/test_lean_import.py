@@ -7,7 +7,13 @@ import pytest
 
 HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklearn", "pydicom")
 
-MODULES = ("semise_sdk", "semise_sdk.cli.app", "semise_sdk.backends.registry", "semise_sdk.replay")
+MODULES = (
+    "semise_sdk",
+    "semise_sdk.cli.app",
+    "semise_sdk.cli.compare",
+    "semise_sdk.backends.registry",
+    "semise_sdk.replay",
+)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -25,7 +31,7 @@ def test_every_command_explains_itself_without_an_engine():
         f"print(codes, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     commands = ["train", "export", "rank", "classify", "segment", "analyze", "embed", "evaluate", "demo", "verify"]
-    commands += ["info", "doctor", "init", "data check", "data import"]
+    commands += ["info", "doctor", "init", "data check", "data import", "compare", "bench"]
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True)
     assert done.stderr.strip().endswith(f"{[0] * len(commands)} []")
 
@@ -41,3 +47,24 @@ def test_reading_a_png_loads_no_dicom_package(tmp_path):
     path = str(tmp_path / "x.png")
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["train", "compare --methods semise", "train --resume --out run"])
+def test_a_command_that_trains_names_the_extra_that_it_needs(command, tmp_path):
+    (tmp_path / "data.csv").write_text("image,severity\na.png,0\n")
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': raise ModuleNotFoundError('absent', name='torch')\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from semise_sdk.cli.app import run; sys.exit(run(sys.argv[1:]))"
+    )
+    arguments = [*command.split(), *([] if "--resume" in command else [str(tmp_path / "data.csv")])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    name = command.split()[0]
+    sentence = f"semise {name} needs the package torch, which is not installed: pip install 'semise-sdk[train]'"
+    assert sentence in " ".join(done.stderr.split())

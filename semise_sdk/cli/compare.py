@@ -9,9 +9,10 @@ from rich.table import Table
 
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, progress, say, stdout
 from semise_sdk.cli.reporter import ConsoleReporter, OneBarReporter
-from semise_sdk.cli.train import encoder_options, given_options, manifest_options
+from semise_sdk.cli.requirements import training_installed
+from semise_sdk.cli.train import encoder_options, given_options, manifest_options, project_settings
 from semise_sdk.errors import ConfigError, TrainingError
-from semise_sdk.project import load_project
+from semise_sdk.project import Project, load_project
 
 if TYPE_CHECKING:
     from semise_training.compare.plan import Plan
@@ -53,7 +54,7 @@ def compare(
     passes: Annotated[
         float, typer.Option(min=0.1, help="Budget of every system: image views for each labeled training image.")
     ] = 26.0,
-    preset: Annotated[str, typer.Option(help="recommended or faithful.")] = "recommended",
+    preset: Annotated[str | None, typer.Option(help="recommended or faithful.")] = None,
     columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
     encoder: Annotated[str | None, typer.Option(help="timm model name; resnet50.tv_in1k by default.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Encoder weights, .safetensors with timm's names.")] = None,
@@ -64,32 +65,48 @@ def compare(
         list[str] | None, typer.Option("--set", help="A setting of all cells, as phase2.epochs=20; repeatable.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The comparison's folder.")] = Path("comparison"),
-    part: Annotated[str, typer.Option("--parts", help="Tables on test, or on val while test is left alone.")] = "test",
+    part: Annotated[
+        str,
+        typer.Option("--parts", help="Tables of test, or of val alone; a cell holds answers on both, chosen on val."),
+    ] = "test",
     repeats: Annotated[int, typer.Option(min=1, help="Resamples of the intervals.")] = 1000,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Only make the tables again.")] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Only make the tables again; of --methods, if given.")
+    ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Compute cells of another experiment anew.")] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep the run folder of each cell.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compares systems under one protocol; what is done stays, and the same command goes on after an interruption."""
-    from semise_training.compare.report import report
+    """Compares systems under one protocol; what is done stays, and the same command goes on after an interruption.
+
+    Each cell answers the validation and the test part, and nothing that chooses reads the latter; `--parts val` prints
+    validation tables only.
+    """
+    with training_installed("semise compare"):
+        from semise_training.compare.report import report
+        from semise_training.compare.rows import rows_of
 
     if part not in PARTS:
         raise ConfigError(f"expected --parts test or val, found {part!r}")
-    outcome = None
-    if not report_only:
+    outcome, shown = None, frozenset[str]()
+    if report_only:
+        # semise-labeled, which no option can name, goes with semise.
+        shown = frozenset(row.name for row in rows_of(_words(methods), variants or [], with_fractions=True))
+    else:
+        project = load_project(Path.cwd())
         options: dict[str, object] = {
             "encoder": encoder_options(encoder, weights, from_scratch=from_scratch),
             "input": {"size": size},
             "runtime": {"device": device},
-            "data": manifest_options(data, columns, load_project(Path.cwd())),
+            "data": manifest_options(data, columns, project),
         }
         plan = _plan(
             _words(methods),
             variants or [],
             given_options(options),
             settings or [],
+            project,
             folds=folds,
             seeds=seeds,
             only_fold=only_fold,
@@ -101,7 +118,7 @@ def compare(
         )
         outcome = _run(plan, out, redo=redo, keep_runs=keep_runs, quiet=quiet)
     if outcome is None or outcome.computed or outcome.kept:
-        tables = report(out, part=part, repeats=repeats)
+        tables = report(out, part=part, repeats=repeats, rows=shown)
         _print(tables, out, as_json=as_json, quiet=quiet)
     if outcome is not None:
         _refuse_failures(outcome)
@@ -112,6 +129,7 @@ def _plan(
     variants: Sequence[str],
     options: dict[str, object],
     settings: Sequence[str],
+    project: Project | None,
     *,
     folds: int,
     seeds: int | None,
@@ -119,26 +137,29 @@ def _plan(
     alphas: tuple[float, ...],
     fractions: tuple[float, ...],
     fraction_methods: tuple[str, ...],
-    preset: str,
+    preset: str | None,
     protocol: tuple[int, bool, float],
 ) -> "Plan":
-    from semise_training.compare.plan import FRACTION_ROWS, Plan, Protocol, refuse_planned, rows_of
+    from semise_training.compare.plan import Plan, Protocol
+    from semise_training.compare.rows import LABELED_ONLY, refuse_planned, rows_of
     from semise_training.config import merge, parse_assignments
 
+    of_project, its_preset = project_settings(project)
     assigned = parse_assignments(settings)
     refuse_planned(assigned, "--set")
     head_seeds, masks, passes = protocol
+    with_fractions = bool(fractions) and (not fraction_methods or LABELED_ONLY in fraction_methods)
     return Plan(
-        rows=rows_of(methods, variants, with_fractions=bool(fractions)),
-        settings=merge(options, assigned),
-        preset=preset,
+        rows=rows_of(methods, variants, with_fractions=with_fractions),
+        settings=merge(merge(of_project, options), assigned),
+        preset=preset or its_preset,
         protocol=Protocol(head_seeds=head_seeds, masks=masks, passes=passes),
         folds=folds,
         seeds=(1 if folds else 3) if seeds is None else seeds,
         only_fold=only_fold,
         alphas=alphas,
         label_fractions=fractions,
-        fraction_rows=fraction_methods or FRACTION_ROWS,
+        fraction_rows=fraction_methods,
     )
 
 
@@ -171,7 +192,7 @@ def _refuse_failures(outcome: "Outcome") -> None:
 
 def _print(tables: "Tables", out: Path, *, as_json: bool, quiet: bool) -> None:
     from semise_training.compare.report import report_folder
-    from semise_training.compare.write import row_name, shown, to_json
+    from semise_training.compare.write import cells_of, entry_of, gaps_of, row_name, to_json
 
     if as_json:
         print_json(to_json(tables))
@@ -179,8 +200,10 @@ def _print(tables: "Tables", out: Path, *, as_json: bool, quiet: bool) -> None:
     names = [name for name in SHOWN if any(row.estimates[name].value is not None for row in tables.rows)]
     table = Table(tables.part, *names, "cells", title="value [95 % interval]")
     for row in tables.rows:
-        table.add_row(row_name(row), *(shown(row.estimates[name]) for name in names), str(row.cells))
+        table.add_row(row_name(row), *(str(entry_of(row.estimates[name])) for name in names), cells_of(row))
     stdout.print(table)
+    for gap in gaps_of(tables):
+        say(gap, quiet=quiet)
     say(f"all tables: {report_folder(out, tables.part)}", quiet=quiet)
 
 

@@ -12,6 +12,7 @@ from semise_sdk.atomic import write_text
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.evaluate import labeled_images, measure_predictor, report_table
 from semise_sdk.cli.reporter import reporting
+from semise_sdk.cli.requirements import training_installed
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import Project, load_project, newest_run
@@ -79,22 +80,22 @@ def _train(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from semise_training.config import build_config, merge, parse_assignments
-    from semise_training.train import train as train_run
+    with training_installed("semise train"):
+        from semise_training.config import build_config, merge, parse_assignments
+        from semise_training.train import train as train_run
 
-    of_project: dict[str, object] = {"name": project.name, **project.train} if project else {}
-    chosen = preset or str(of_project.pop("preset", "recommended"))
-    of_project.pop("preset", None)
+    of_project, its_preset = project_settings(project)
     overrides = merge(merge(of_project, given_options(options)), parse_assignments(settings))
     root = out or (project.out if project else Path("runs")) / datetime.now().strftime("%Y%m%d-%H%M%S")
     say(f"run: {root}; after an interruption: semise train --resume --out {root}", quiet=quiet)
     with reporting(quiet=quiet) as reporter:
-        train_run(build_config(chosen, overrides), root, reporter=reporter)
+        train_run(build_config(preset or its_preset, overrides), root, reporter=reporter)
     _measure(root, as_json=as_json, quiet=quiet)
 
 
 def _resume(root: Path, *, as_json: bool, quiet: bool) -> None:
-    from semise_training.train import resume
+    with training_installed("semise train"):
+        from semise_training.train import resume
 
     with reporting(quiet=quiet) as reporter:
         resume(root, reporter=reporter)
@@ -152,6 +153,14 @@ def manifest_options(data: Path | None, columns: str, project: Project | None) -
     if data is None:
         return {}
     return {"manifest": find_manifest(data).resolve(), "columns": parse_columns(columns)}
+
+
+def project_settings(project: Project | None) -> tuple[dict[str, object], str]:
+    """Returns the settings of a project's section ``train``, with its name, and its preset."""
+    if project is None:
+        return {}, "recommended"
+    settings = {name: value for name, value in project.train.items() if name != "preset"}
+    return {"name": project.name, **settings}, str(project.train.get("preset", "recommended"))
 
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:

@@ -15,7 +15,15 @@ from semise_sdk.metrics.classification import (
     quadratic_kappa,
     recall,
 )
-from semise_sdk.metrics.intervals import Estimate, Groups, Interval, RowMetric, bootstrap_interval, estimate
+from semise_sdk.metrics.intervals import (
+    Estimate,
+    Groups,
+    Interval,
+    RowMetric,
+    bootstrap_interval,
+    estimate,
+    percentile_interval,
+)
 from semise_sdk.metrics.ranking import (
     auroc_healthy,
     c_index,
@@ -54,6 +62,7 @@ __all__ = [
     "mask_counts",
     "pair_accuracy",
     "pair_brier",
+    "percentile_interval",
     "pooled_dice",
     "pooled_iou",
     "quadratic_kappa",

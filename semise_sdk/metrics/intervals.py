@@ -81,8 +81,15 @@ def bootstrap_interval(
         Both ends None for fewer than four groups, or where half the resamples or more leave the metric undefined.
     """
     drawn = (metric(rows) for rows in _resamples(groups, repeats=repeats, seed=seed))
-    values = [value for value in drawn if value is not None]
-    if 2 * len(values) <= repeats:
+    return percentile_interval([value for value in drawn if value is not None], of=repeats, level=level)
+
+
+def percentile_interval(values: Sequence[float] | NDArray[np.floating], *, of: int, level: float = 0.95) -> Interval:
+    """Returns the percentile interval of a metric's ``values``, one for each resample that has one.
+
+    Both ends are None where half of the ``of`` resamples or more have none.
+    """
+    if 2 * len(values) <= of:
         return Interval(None, None)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from semise_sdk.cli.app import run
+from semise_training.compare.run import Outcome
 
 TINY = [
     "--encoder", "test_resnet", "--from-scratch", "--size", "32", "--head-seeds", "1", "--no-masks", "--repeats", "20",
-    "--set", "phase1.epochs=1", "--set", "phase2.epochs=1", "--set", "classifier.epochs=2",
+    "--passes", "5", "--set", "phase1.epochs=1", "--set", "phase2.epochs=1", "--set", "classifier.epochs=2",
     "--set", "runtime.threads=1", "--set", "classifier.augmented_views=0", "--set", "runtime.precision=fp32", "--quiet",
 ]  # fmt: skip
 
@@ -32,6 +33,36 @@ def test_validation_tables_leave_the_test_part_alone(out, capsys):
     assert [row["method"] for row in data["systems"]] == ["majority", "imagenet"]
 
 
+def test_a_report_alone_can_be_of_some_rows(out, capsys):
+    capsys.readouterr()
+    only = ["--report-only", "--methods", "imagenet", "--parts", "val"]
+    assert run(["compare", *only, "--out", str(out), "--json", "--quiet"]) == 0
+    assert [row["method"] for row in json.loads(capsys.readouterr().out)["systems"]] == ["imagenet"]
+    assert run(["compare", "--report-only", "--methods", "soda", "--out", str(out), "--quiet"]) == 2
+    assert "expected rows of imagenet" in capsys.readouterr().err
+
+
+def test_a_projects_training_settings_are_those_of_every_cell(phantoms, tmp_path, monkeypatch):
+    """As `semise train` takes them, options on top; what the comparison itself varies it sets all the same."""
+    (tmp_path / "semise.toml").write_text(
+        f'[project]\nname = "ward7"\n[data]\nmanifest = {json.dumps(str(phantoms))}\n[train]\npreset = "faithful"\n'
+        "seed = 9\nphase2 = { alpha = 0.3 }\nclassifier = { epochs = 7, lr = 0.01 }\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr("semise_sdk.cli.compare._run", lambda plan, *args, **options: seen.append(plan) or _NOTHING)
+    arguments = ["--methods", "semise", "--folds", "3", "--only-fold", "0", "--set", "classifier.epochs=2"]
+    assert run(["compare", *arguments, "--out", "out", "--quiet"]) == 0
+    (cell,) = seen[0].cells()
+    assert cell.config.data.manifest == phantoms
+    assert (cell.config.phase2.alpha, cell.config.phase2.pairing) == (0.3, "sampled")
+    assert (cell.config.classifier.epochs, cell.config.classifier.lr) == (2, 0.01)
+    assert (cell.config.seed, cell.key.name) == (0, "semise")
+
+
+_NOTHING = Outcome((), 0, (), {})
+
+
 def test_the_same_command_goes_on_and_prints_a_table(out, phantoms, capsys):
     arguments = ["--methods", "imagenet", "--variant", "less:method=imagenet,classifier.epochs=1", "--folds", "3"]
     assert run(["compare", str(phantoms), *arguments, "--only-fold", "1", "--out", str(out), *TINY]) == 0
@@ -53,6 +84,11 @@ def test_a_changed_setting_is_refused_in_one_sentence(out, phantoms, capsys):
     [
         (["--methods", "magic"], "magic"),
         (["--methods", ""], "at least one method"),
+        (["--methods", "imagenet", "--alphas", "0.1"], "the method semise"),
+        (["--methods", "majority", "--label-fractions", "0.1"], "a row that learns"),
+        (["--methods", "semise", "--label-fractions", "0.1", "--fraction-methods", "soda"], "among the rows"),
+        (["--methods", "conpro", "--set", "phase2.alpha=0.3"], "--variant"),
+        (["--variant", "x:data.split_seed=3"], "no setting of data"),
         (["--methods", "imagenet", "--alphas", "a"], "--alphas as numbers"),
         (["--methods", "imagenet", "--label-fractions", "2"], "--label-fractions of 0 to 1"),
         (["--methods", "imagenet", "--parts", "train"], "test or val"),

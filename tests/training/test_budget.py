@@ -65,7 +65,7 @@ def test_views_by_hand():
     assert views["conpro"] == [3 * 48, 3 * 48]
     assert views["semise"] == [3 * 48, 3 * (48 + 30) * 2]
     # Pairs of a healthy and an anomalous image: two originals, one augmented view, one reference.
-    assert views["semise-faithful"] == [390 * 512, 390 * 256 * 4]
+    assert views["semise-faithful"] == [3_125 * 64, 3_125 * 32 * 4]
 
 
 def test_the_other_readings_of_phase_2_pass_the_views_that_they_foretell(upstream_of, tmp_path):

@@ -136,3 +136,10 @@ def test_unknown_names_and_missing_folders_are_refused(tmp_path: Path) -> None:
         import_dataset("busi", tmp_path, tmp_path / "out", reporter=SilentReporter())
     with pytest.raises(DataError, match="found no folder at"):
         import_dataset("isic", tmp_path / "none", tmp_path / "out", reporter=SilentReporter())
+
+
+def test_the_manifest_may_lie_within_the_download_and_be_written_again(source: Path) -> None:
+    for force in (False, True):
+        imported = import_dataset("papilledema", source, source / "data", reporter=SilentReporter(), force=force)
+        assert len(imported.manifest.samples) == 12
+    assert len(load_manifest(source / "data").samples) == 12

@@ -43,8 +43,9 @@ def test_conpro_keeps_the_presets_reading_of_everything_else():
     assert config_of("conpro").phase1 == config_of("semise").phase1
 
 
-def test_semise_faithful_is_the_faithful_preset_whatever_the_preset():
-    expected = build_config("faithful", DATA).model_dump()
+def test_semise_faithful_is_the_faithful_preset_in_small_batches_whatever_the_preset():
+    batches = {phase: {"batch_size": 32} for phase in ("phase1", "phase2")}
+    expected = build_config("faithful", {**DATA, **batches}).model_dump()
     for preset in PRESETS:
         assert config_of("semise-faithful", preset).model_dump() == expected | {"method": "semise-faithful"}
 

@@ -1,5 +1,7 @@
 """Training from a manifest to a run folder: prepare, learn the representation, train the heads, write the model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semise_sdk.atomic import write_text
@@ -14,7 +16,7 @@ from semise_training.device import resolve
 from semise_training.finish import write_model
 from semise_training.loop import Session, restore_model, run_stage
 from semise_training.methods import Method, find_trained_method
-from semise_training.model import build_model, initial_body
+from semise_training.model import TrainingModel, build_model, initial_body
 from semise_training.prepare import prepare
 from semise_training.run_folder import RunFolder
 from semise_training.sections import OptimizerConfig
@@ -85,14 +87,23 @@ def learn_representation(method: Method, upstream: Upstream, config: TrainConfig
 
 
 def _train_heads(upstream: Upstream, config: TrainConfig, session: Session) -> None:
-    """Trains classifier and U-Net, and proves that the encoder under them did not move."""
-    network = upstream.model.network
-    frozen_model(upstream.model)
-    before = state_digest(network.encoder)
-    run_stage(ClassifierStage(upstream, config.classifier), session, head_schedule(config.classifier.lr))
-    if network.config.decoder_channels:
-        run_stage(UnetStage(upstream, config.unet), session, head_schedule(config.unet.lr))
-    if state_digest(network.encoder) != before:
+    with frozen_encoder(upstream.model):
+        run_stage(ClassifierStage(upstream, config.classifier), session, head_schedule(config.classifier.lr))
+        if upstream.model.network.config.decoder_channels:
+            run_stage(UnetStage(upstream, config.unet), session, head_schedule(config.unet.lr))
+
+
+@contextmanager
+def frozen_encoder(model: TrainingModel) -> Iterator[None]:
+    """Freezes all but classifier and U-Net, and proves at the end of the block that the encoder did not move.
+
+    Raises:
+        TrainingError: it did.
+    """
+    frozen_model(model)
+    before = state_digest(model.network.encoder)
+    yield
+    if state_digest(model.network.encoder) != before:
         raise TrainingError("the frozen encoder changed while its heads were trained: this is a defect, report it")
 
 

@@ -8,7 +8,8 @@ import pytest
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.answers import LOSSES, Answers, HeadAnswers
 from semise_training.compare.cells import Cell, CellKey, CodeVersion
-from semise_training.compare.plan import Plan, Protocol, rows_of
+from semise_training.compare.plan import Plan, Protocol
+from semise_training.compare.rows import rows_of
 from semise_training.compare.run import compare
 
 SETTINGS = {
@@ -78,7 +79,7 @@ def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, f
 def small_plan(manifest, *, methods=("majority", "imagenet", "semise"), **options):
     """A plan of cells of a second or two: the first of three folds."""
     settings = {**SETTINGS, "data": {"manifest": manifest}}
-    given = {"protocol": Protocol(head_seeds=2), "folds": 3, "only_fold": 0, **options}
+    given = {"protocol": Protocol(head_seeds=2, passes=6), "folds": 3, "only_fold": 0, **options}
     return Plan(rows=rows_of(methods, given.pop("variants", ()), with_fractions=False), settings=settings, **given)
 
 

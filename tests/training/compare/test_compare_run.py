@@ -9,7 +9,8 @@ import pytest
 
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.reporting import SilentReporter
-from semise_training.compare.cells import read_cell
+from semise_training.compare.cells import read_cell, write_cell
+from semise_training.compare.failures import Failure
 from semise_training.compare.folder import Folder, claimed
 from semise_training.compare.run import compare
 from semise_training.compare.shared import Selection, SharedData
@@ -82,21 +83,22 @@ def test_the_majority_says_one_grade_and_no_lesion(compared):
     assert np.array_equal(majority.test.mask_counts[:, 2], cell_of(compared, "semise").test.mask_counts[:, 2])
 
 
-def test_answers_are_those_of_the_deployed_model(compared, phantoms, tmp_path, make_plan):
+def test_answers_are_those_of_the_deployed_model(compared, phantoms, tmp_path):
     """``semise train`` of the same configuration, opened by the runtime, gives the cell's severities and masks."""
     from semise_sdk.assessment import gather
     from semise_sdk.cli.evaluate import labeled_images
     from semise_sdk.predictor import Predictor
+    from semise_training.config import merge, parse_config
     from semise_training.data.masks import read_mask
     from semise_training.train import train
 
-    planned = next(cell for cell in make_plan(phantoms).cells() if cell.key.name == "semise")
-    run = train(planned.config, tmp_path / "run", reporter=SilentReporter())
+    cell = cell_of(compared, "semise")
+    as_run = merge(cell.config, {"data": {"manifest": phantoms}, "runtime": {"threads": 1}})
+    run = train(parse_config(as_run), tmp_path / "run", reporter=SilentReporter())
     images = labeled_images(run.root, None, columns="", part="test")
     with Predictor.open(run.root, backend="pytorch") as predictor:
         answers = predictor.iter_analyze([image.image for image in images], maps=False)
         deployed = gather(images, answers, num_classes=5, read_mask=read_mask)
-    cell = cell_of(compared, "semise")
     assert cell.test.levels.tolist() == deployed.levels.tolist()
     assert cell.test.severity == pytest.approx(deployed.severity, abs=2e-5)
     assert cell.test.mask_counts == pytest.approx(deployed.mask_counts, abs=2)
@@ -137,13 +139,25 @@ def test_more_methods_and_folds_are_added_to_what_is_there(compared, phantoms, m
 
 def test_another_experiment_is_refused_unless_redone(compared, phantoms, make_plan, tmp_path):
     shutil.copytree(compared, tmp_path / "other")
-    plan = dataclasses.replace(make_plan(phantoms, methods=("majority", "imagenet")), seeds=1)
+    plan = make_plan(phantoms, methods=("majority", "imagenet"))
     changed = dataclasses.replace(plan, settings={**plan.settings, "classifier": {"epochs": 2, "augmented_views": 1}})
     with pytest.raises(ConfigError, match=r"found 2 of another.*--redo"):
         compare(changed, tmp_path / "other", **SILENT)
     outcome = compare(changed, tmp_path / "other", redo=True, **SILENT)
     assert len(outcome.computed) == 2
     assert cell_of(tmp_path / "other", "imagenet").config["classifier"]["epochs"] == 2
+
+
+def test_folds_of_a_manifest_that_names_its_splits_are_said_to_be_dealt_anew(phantoms, make_plan, tmp_path):
+    lines = phantoms.read_text().splitlines()
+    named = phantoms.with_name("named.csv")
+    parts = [("train", "val", "test")[int(line[-4:]) % 3] for line in lines[1:]]  # whole patients
+    rows = [f"{line},{part}" for line, part in zip(lines[1:], parts, strict=True)]
+    named.write_text("\n".join([f"{lines[0]},split", *rows]) + "\n")
+    reporter = Saying()
+    compare(make_plan(named, methods=("majority",)), tmp_path, reporter=reporter, stages=SilentReporter())
+    assert "named.csv" in reporter.said[0]
+    assert "--folds deals its test part anew" in reporter.said[0]
 
 
 def test_a_damaged_cell_is_named(compared, phantoms, make_plan, tmp_path):
@@ -202,9 +216,10 @@ def test_no_test_label_mask_or_pixel_reaches_what_is_selected(compared, phantoms
 
 def test_a_selection_holds_no_truth_of_the_test_part(phantoms, make_plan, tmp_path):
     planned = make_plan(phantoms).cells()[0]
-    data = SharedData.open(load_manifest(phantoms), planned.config, tmp_path, reporter=SilentReporter())
+    manifest = load_manifest(phantoms)
+    data = SharedData.open(manifest, planned.config, tmp_path, reporter=SilentReporter())
     dataset = data.dataset(planned.config, reporter=SilentReporter())
-    blind, test = Selection.of(dataset).dataset, dataset.parts["test"]
+    blind, test = Selection.of(dataset, manifest).dataset, dataset.parts["test"]
     assert len(test) == len(blind.parts["test"]) + len(test) > 0
     assert (blind.levels[test] == UNLABELED).all()
     assert not blind.has_mask[test].any()
@@ -225,6 +240,38 @@ def test_a_diverging_system_loses_its_cell_not_the_comparison(phantoms, make_pla
     assert [key.name for key in outcome.computed] == ["majority"]
     assert [key.name for key in outcome.failed] == ["wild"]
     assert any("wild" in line and "failed" in line for line in reporter.said)
+    ((key, reason),) = outcome.failed.items()
+    assert Folder(tmp_path).failures() == [Failure(key, reason)]
+    write_cell(Folder(tmp_path).cell(key), dataclasses.replace(cell_of(tmp_path, "majority"), key=key))
+    assert Folder(tmp_path).failures() == []  # computed since
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"variants": ["large:phase1.batch_size=400"]}, ConfigError, r"large-fold0of3-split0-seed0: .*image views"),
+        ({"variants": ["flat:unet.decoder_channels=[8]"]}, ConfigError, r"flat-fold0of3.*unet\.decoder_channels"),
+        (
+            {
+                "variants": ["few:phase1.pairing=sampled,phase1.pairs=classes"],
+                "label_fractions": (0.01,),
+                "fraction_rows": ("few",),
+            },
+            DataError,
+            r"few-labels0\.01-fold0of3-split0-seed0: expected images of at least two classes",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_any_training(
+    options, error, said, phantoms, make_plan, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("semise_training.data.fraction.LEAST_PER_CLASS", 1)  # two of a grade would make a pair
+    reporter = Saying()
+    plan = make_plan(phantoms, **{"methods": ("majority",), **options})
+    with pytest.raises(error, match=said):
+        compare(plan, tmp_path, reporter=reporter, stages=SilentReporter())
+    assert reporter.started == []
+    assert not list(Folder(tmp_path).cells.glob("*"))
 
 
 def test_progress_shows_validation_figures_and_what_is_left(phantoms, make_plan, tmp_path):
@@ -248,9 +295,8 @@ def test_a_cell_that_another_process_computes_is_left_to_it(phantoms, make_plan,
 def test_fewer_labels_train_no_unet_and_leave_the_test_part_alone(compared, phantoms, make_plan, tmp_path):
     plan = make_plan(phantoms, methods=("semise",), label_fractions=(0.3,))
     few = next(cell for cell in plan.cells() if cell.key.label_fraction == 0.3)
-    only = dataclasses.replace(plan, alphas=())
     shutil.copytree(compared, tmp_path / "out")
-    compare(only, tmp_path / "out", **SILENT)
+    compare(plan, tmp_path / "out", **SILENT)
     cell, whole = read_cell(Folder(tmp_path / "out").cell(few.key)), cell_of(compared, "semise")
     assert cell.selected["unet_dice"] is None
     assert len(cell.test.mask_rows) == 0

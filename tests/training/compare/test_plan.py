@@ -2,22 +2,18 @@
 
 import copy
 import dataclasses
+import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from semise_sdk.errors import ConfigError
-from semise_training.compare.plan import (
-    Plan,
-    Protocol,
-    digest_of,
-    is_same_experiment,
-    parse_variant,
-    portable,
-    refuse_planned,
-    rows_of,
-)
+from semise_training.compare.experiment import digest_of, is_same_experiment, portable
+from semise_training.compare.plan import Plan, Protocol
+from semise_training.compare.rows import parse_variant, refuse_planned, rows_of
+from semise_training.data.manifest import Manifest, Sample
 
 
 def plan(manifest="data.csv", **options):
@@ -68,6 +64,39 @@ def test_fewer_labels_are_for_the_named_rows_and_bring_semise_without_unlabeled_
     assert found["semise-labels0.1-split0-seed0"].phase2.ntxent.scope == "all+unlabeled"
 
 
+def manifest(*, severities=(0, 1), splits=(None,)):
+    """A manifest of an image for each severity and each split."""
+    samples = [
+        Sample(row, Path(f"{row}.png"), severity, None, None, str(row), split)
+        for row, (severity, split) in enumerate(itertools.product(severities, splits))
+    ]
+    return Manifest(Path("data.csv"), Path(), tuple(samples), ("healthy", "mild"))
+
+
+def test_without_unlabeled_images_semise_stands_for_semise_labeled_at_all_labels():
+    fewer = plan(seeds=1, label_fractions=(0.1, 1.0))
+    full = {"majority-split0-seed0", "semise-split0-seed0"}
+    small = {"semise-labels0.1-split0-seed0", "semise-labeled-labels0.1-split0-seed0"}
+    assert {cell.key.slug for cell in fewer.cells(manifest())} == full | small
+    some = fewer.cells(manifest(severities=(0, 1, None)))
+    assert {cell.key.slug for cell in some} == full | small | {"semise-labeled-split0-seed0"}
+
+
+def test_a_curve_of_labels_ends_at_the_rows_own_alpha_whatever_alphas_are_asked_for():
+    found = plan(seeds=1, alphas=(0.0, 0.5), label_fractions=(0.1,)).cells()
+    own = [cell for cell in found if cell.key.name == "semise" and cell.key.alpha is None]
+    assert sorted(cell.key.label_fraction for cell in own) == [0.1, 1.0]
+    assert {cell.config.phase2.alpha for cell in own} == {0.1}
+    assert len(found) == len({cell.key for cell in found}) == 7
+
+
+def test_splits_that_the_manifest_names_are_one_split_for_every_seed():
+    named = manifest(splits=("train", "val", "test"))
+    cells = plan(seeds=3).cells(named)
+    assert {(cell.config.seed, cell.config.data.split_seed) for cell in cells} == {(0, 0), (1, 0), (2, 0)}
+    assert {cell.config.data.split_seed for cell in plan(seeds=3).cells(manifest())} == {0, 1, 2}
+
+
 def test_a_variant_is_a_row_with_its_own_settings_on_top_of_all_rows():
     row = parse_variant("semise+wide:method=semise,unet.decoder_channels=[16,8],phase2.class_pair_weight=2")
     of_all = {"phase2": {"class_pair_weight": 3, "alpha": 0.3}}
@@ -90,6 +119,7 @@ def test_a_variant_is_a_row_with_its_own_settings_on_top_of_all_rows():
         ("x:method=magic", "magic"),
         ("x:seed=3", "the comparison sets that"),
         ("x:data.fold=1", "the comparison sets that"),
+        ("x:data.fractions.train=0.5", "no setting of data in --variant x"),
     ],
 )
 def test_a_wrong_variant_is_refused(text, said):
@@ -104,12 +134,52 @@ def test_settings_that_the_plan_makes_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("method", "settings", "named"),
+    [
+        ("conpro", {"phase2": {"alpha": 0.3, "class_pair_weight": 0}}, "phase2.alpha"),
+        ("supcon-n", {"phase1": {"pairs": "binary", "epochs": 3}}, "phase1.epochs, phase1.pairs"),
+        ("soda", {"optimizer": {"lr": 0.1}}, "optimizer.lr"),
+    ],
+)
+def test_a_setting_of_all_rows_that_would_make_another_method_of_one_is_refused(method, settings, named):
+    asked = plan(rows=rows_of((method,), (), with_fractions=False), settings=settings)
+    with pytest.raises(ConfigError) as caught:
+        asked.cells()
+    assert f"{named} alone" in str(caught.value)
+    assert f"make {method} what it is" in str(caught.value)
+    assert "--variant" in str(caught.value)
+
+
+def test_the_remedy_for_such_a_setting_works_and_equal_values_or_other_rows_are_left_alone():
+    variant = parse_variant("conpro3:method=conpro,phase2.alpha=0.3")
+    assert plan(rows=(variant,), seeds=1).cells()[0].config.phase2.alpha == 0.3
+    conpro = rows_of(("conpro",), (), with_fractions=False)
+    assert plan(rows=conpro, seeds=1, settings={"phase2": {"alpha": 0.0}}).cells()[0].config.phase2.alpha == 0
+    assert plan(seeds=1, settings={"phase2": {"alpha": 0.3}}).cells()[1].config.phase2.alpha == 0.3
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"folds": 3, "only_fold": 3}, "0 to 2"),
         ({"only_fold": 1}, "beside --folds"),
         ({"rows": ()}, "at least one method"),
         ({"fraction_rows": ("semise", "magic")}, "among the rows majority, semise, found 'magic'"),
+        ({"fraction_rows": ("supervised",), "label_fractions": (0.1,)}, "found 'supervised'"),
+        ({"fraction_rows": ("semise",)}, "--label-fractions beside --fraction-methods"),
+        (
+            {"rows": rows_of(("majority",), (), with_fractions=True), "label_fractions": (0.1,)},
+            "a row that learns from --label-fractions, found majority",
+        ),
+        (
+            {"rows": rows_of(("majority",), (), with_fractions=False), "alphas": (0.1,)},
+            "--alphas, found majority",
+        ),
+        ({"alphas": (0.2, 0.2000001), "seeds": 1}, "two called semise-alpha0.2-split0-seed0"),
+        (
+            {"rows": rows_of(("semise",), ["semise-alpha0.5:phase1.epochs=1"], with_fractions=False), "alphas": (0.5,)},
+            "two called semise-alpha0.5-",
+        ),
         ({"rows": rows_of(("semise", "semise"), (), with_fractions=False)}, "semise twice"),
         ({"settings": {"phase2": {"aplha": 1}}}, "aplha"),
     ],

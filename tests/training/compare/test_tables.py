@@ -6,14 +6,19 @@ import json
 
 import pytest
 
-from semise_sdk.errors import DataError
+from semise_sdk.errors import ConfigError, DataError
+from semise_training.compare.agreement import mixture, setup_of
 from semise_training.compare.cells import write_cell
+from semise_training.compare.failures import Failure
 from semise_training.compare.folder import Folder
+from semise_training.compare.page import write_page
 from semise_training.compare.report import report
 from semise_training.compare.run import read_cells
 from semise_training.compare.statistics import Resamples, measure, row_estimate
 from semise_training.compare.tables import TABLE1, build_tables
-from semise_training.compare.write import best_of, markdown, to_json, write_tables
+from semise_training.compare.write import best_of, gaps_of, markdown, note_on, to_json, write_tables
+
+ALPHA = {"phase2": {"alpha": 0.1}}
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +97,80 @@ def test_fewer_labels_end_at_all_of_them_with_the_same_alpha(tables):
     assert full.estimates["kendall_tau"] == row(tables.alphas, alpha="0.1").estimates["kendall_tau"]
 
 
-def test_a_row_that_lacks_a_fold_says_so_and_is_paired_on_the_others(cells):
-    fewer = [cell for cell in cells if not (cell.key.name == "a+variant" and cell.key.fold == 2)]
-    tables = build_tables(fewer, part="test", repeats=10)
-    assert row(tables.rows, method="a+variant").cells == 2
-    assert row(tables.differences, method="a+variant").cells == 2
+def test_a_row_that_lacks_a_fold_says_so_and_is_paired_on_the_others(cells, make_answers, tmp_path):
+    """It is the best of all on the folds that it has, and is marked, not chosen."""
+    strong = [
+        dataclasses.replace(cell, test=make_answers(cell.key.fold, first_group=100 * cell.key.fold, shift=5.0))
+        for cell in cells
+        if cell.key.name == "a+variant" and cell.key.fold < 2
+    ]
+    fewer = [cell for cell in cells if cell.key.name != "a+variant"] + strong
+    missing = dataclasses.replace(strong[0].key, fold=2)
+    tables = build_tables(fewer, part="test", repeats=10, failures=[Failure(missing, "loss is NaN")])
+    variant = row(tables.rows, method="a+variant")
+    assert (variant.cells, variant.of, variant.is_whole) == (2, 3, False)
+    assert variant.estimates["macro_f1"].value > row(tables.rows, method="semise").estimates["macro_f1"].value
+    assert best_of(tables.rows, "macro_f1") == row(tables.rows, method="semise").estimates["macro_f1"].value
+    said = "a+variant rests on 2 of 3 cells: 1 failed (first: loss is NaN)."
+    assert gaps_of(tables) == [said] == to_json(tables)["incomplete"]
+    text = markdown(tables)
+    assert said in text
+    line = next(line for line in text.splitlines() if line.startswith("| a+variant ‡ |"))
+    assert line.endswith("| 2 of 3 |")
+    assert "**" not in line
+    write_page(tmp_path / "page.html", fewer, tables, [])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert said in page
+    assert "<td>a+variant ‡</td>" in page
+    write_tables(tmp_path, tables)
+    with (tmp_path / "differences.csv").open(newline="") as stream:
+        pairs = {line["method"]: (line["pairs"], line["of"]) for line in csv.DictReader(stream)}
+    assert pairs == {"majority": ("3", "3"), "a+variant": ("2", "3")}
+
+
+def test_a_system_that_has_no_cell_or_is_not_done_is_named_too(cells):
+    wild = dataclasses.replace(cells[0].key, name="wild", alpha=None)
+    failures = [Failure(dataclasses.replace(wild, fold=fold), "collapsed") for fold in range(3)]
+    fewer = [cell for cell in cells if not (cell.key.name == "majority" and cell.key.fold)]
+    assert gaps_of(build_tables(fewer, part="val", repeats=5, failures=failures)) == [
+        "majority rests on 1 of 3 cells: 2 not computed.",
+        "wild has no cell: 3 failed (first: collapsed).",
+    ]
+
+
+def test_a_cell_that_only_ends_the_curve_of_labels_is_no_choice_of_alpha(cells):
+    """Its own alpha is the best on validation data; --alphas did not name it."""
+    tables = build_tables(cells, part="test", repeats=5, alphas=frozenset({0.0, 0.5}))
+    assert [each.keys["alpha"] for each in tables.alphas] == ["0", "0.5"]
+    assert tables.chosen == {0.0: 0, 0.5: 3}
+    at_half = row(tables.alphas, alpha="0.5")
+    assert row(tables.rows, method="semise").estimates == at_half.estimates
+    own = [cell for cell in cells if cell.key.alpha is None]
+    alone = build_tables(own, part="test", repeats=5, alphas=frozenset({0.7}))  # not computed yet
+    end = row(tables.fractions, method="semise", label_fraction="1").estimates["macro_f1"].value
+    assert end == row(alone.rows, method="semise").estimates["macro_f1"].value != at_half.estimates["macro_f1"].value
+
+
+def test_where_no_image_is_unlabeled_semise_ends_the_curve_of_semise_labeled(cells):
+    none = [dataclasses.replace(cell, counts={"unlabeled": 0}) for cell in cells]
+    tables = build_tables(none, part="test", repeats=5)
+    ends = [row(tables.fractions, method=name, label_fraction="1") for name in ("semise", "semise-labeled")]
+    assert ends[0].estimates == ends[1].estimates
+    assert "semise-labeled" not in [each.keys["method"] for each in tables.rows]
+
+
+def test_validation_tables_say_what_was_chosen_on_their_images(cells, tables):
+    assert "chosen on these very images" in note_on(build_tables(cells, part="val", repeats=5))
+    assert "chosen on these very images" not in note_on(tables)
+
+
+def test_a_report_can_be_of_some_rows(cells, tmp_path):
+    for cell in cells:
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+    tables = report(tmp_path, repeats=5, rows=("semise", "majority"))
+    assert [each.keys["method"] for each in tables.rows] == ["majority", "semise"]
+    with pytest.raises(ConfigError, match=r"rows of a\+variant, majority, semise, semise-labeled,.*found soda"):
+        report(tmp_path, repeats=5, rows=("soda",))
 
 
 def test_files_hold_every_figure_with_its_spread_and_interval(tables, tmp_path):
@@ -156,6 +230,49 @@ def test_cells_of_two_data_sets_are_not_mixed(cells, tmp_path):
     write_cell(Folder(tmp_path).cell(cells[0].key), cells[0])
     write_cell(Folder(tmp_path).cell(cells[1].key), dataclasses.replace(cells[1], data_digest="f" * 64))
     with pytest.raises(DataError, match="one data set"):
+        read_cells(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"protocol": {"head_seeds": 2, "masks": True, "passes": 9.0}}, "passes 2.0 (a+variant"),
+        (
+            {"config": {**ALPHA, "encoder": {"name": "resnet18"}, "input": {"size": 48}}},
+            "encoder.name",
+        ),
+        (
+            {"config": {**ALPHA, "encoder": {"name": "test_resnet"}, "input": {"size": 64}}},
+            "input.size",
+        ),
+        ({"asked": {"config": {}, "weights": "f" * 64}}, "weights None"),
+    ],
+)
+def test_cells_of_two_protocols_are_not_mixed(cells, tmp_path, change, said):
+    other = dataclasses.replace(cells[3], **change)
+    for cell in (cells[4], other):
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+    with pytest.raises(DataError, match="one protocol, split, canvas and encoder") as caught:
+        read_cells(tmp_path)
+    assert said in str(caught.value)
+    assert other.key.slug in str(caught.value)
+
+
+def test_cells_of_folds_and_of_a_random_split_are_not_mixed(make_cell, tmp_path):
+    for cell in (make_cell(), make_cell("majority", folds=0)):
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+    with pytest.raises(DataError, match=r"folds 0 .*and 5"):
+        read_cells(tmp_path)
+
+
+def test_settings_that_came_later_do_not_set_cells_apart(cells):
+    older = dataclasses.replace(cells[0], config={**cells[0].config, "input": {"size": 48, "fit": "letterbox"}})
+    assert mixture([("a", setup_of(cells[0])), ("b", setup_of(older))]) is None
+
+
+def test_a_cell_under_anothers_name_is_named(cells, tmp_path):
+    write_cell(Folder(tmp_path).cell(cells[0].key), cells[1])
+    with pytest.raises(DataError, match="found semise-fold0of5"):
         read_cells(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Which alpha the row ``semise`` has: chosen for each split on validation data alone."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from semise_training.compare.cells import Cell
@@ -28,29 +29,33 @@ def criterion(cell: Cell) -> float | None:
 def chosen_alphas(cells: Sequence[Cell]) -> dict[Split, float]:
     """Returns the alpha of the best mean criterion over the seeds of each split; of equal ones the smallest.
 
-    An alpha takes part where it has a cell for each of the split's seeds. A split whose criteria are all undefined
-    takes the smallest alpha.
+    An alpha takes part where it has a cell for each split and seed that any of them has; where none has them all, those
+    with the most take part, and a split that they lack has no choice. A split whose criteria are all undefined takes
+    the smallest alpha.
     """
-    return {split: _best([cell for cell in cells if cell.key.split == split]) for split in _splits(cells)}
+    whole = _most_complete(cells)
+    taking_part = [cell for cell in cells if alpha_of(cell) in whole]
+    splits = sorted({cell.key.split for cell in taking_part})
+    return {split: _best([cell for cell in taking_part if cell.key.split == split]) for split in splits}
 
 
 def with_chosen_alphas(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the cells of the chosen alpha of each split."""
     chosen = chosen_alphas(cells)
-    return [cell for cell in cells if alpha_of(cell) == chosen[cell.key.split]]
+    return [cell for cell in cells if alpha_of(cell) == chosen.get(cell.key.split)]
 
 
-def _splits(cells: Sequence[Cell]) -> list[Split]:
-    return sorted({cell.key.split for cell in cells})
+def _most_complete(cells: Sequence[Cell]) -> set[float]:
+    """Returns the alphas that have the most splits and seeds: all of them, unless something is missing of each."""
+    counts = Counter(alpha_of(cell) for cell in cells)
+    return {alpha for alpha, count in counts.items() if count == max(counts.values())}
 
 
 def _best(cells: Sequence[Cell]) -> float:
-    seeds = {cell.key.seed for cell in cells}
     alphas = sorted({alpha_of(cell) for cell in cells})
     if len(alphas) == 1:
         return alphas[0]
-    complete = [alpha for alpha in alphas if {c.key.seed for c in cells if alpha_of(c) == alpha} == seeds]
-    return max(complete or alphas, key=lambda alpha: (_mean_criterion(cells, alpha), -alpha))
+    return max(alphas, key=lambda alpha: (_mean_criterion(cells, alpha), -alpha))
 
 
 def _mean_criterion(cells: Sequence[Cell], alpha: float) -> float:

@@ -178,7 +178,7 @@ class Cell:
         kept = {name: value for name, value in fields.items() if name not in ("schema", "figures", "key", "labels")}
         answers = {part: Answers.from_json(kept.pop(part), classes=len(labels)) for part in ("val", "test")}
         code = CodeVersion(kept.pop("commit"), kept.pop("dirty"))  # type: ignore[arg-type]  # checked above
-        return cls(key=_key(fields["key"]), labels=labels, code=code, **answers, **kept)  # type: ignore[arg-type]  # checked above
+        return cls(key=key_of(fields["key"]), labels=labels, code=code, **answers, **kept)  # type: ignore[arg-type]  # checked above
 
 
 def write_cell(path: Path, cell: Cell) -> None:
@@ -205,7 +205,8 @@ def is_row_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_.]*(-[A-Za-z0-9+_.]+)*", name) is not None
 
 
-def _key(data: object) -> CellKey:
+def key_of(data: object) -> CellKey:
+    """Returns a key from JSON data; raises DataError naming what is wrong."""
     fields = checked_fields("key", data, required=tuple(_KEY_TYPES))
     _check_types(fields, _KEY_TYPES)
     key = CellKey(**fields)  # type: ignore[arg-type]  # checked above

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from semise_sdk.machine import describe_machine
 from semise_sdk.reporting import Reporter
+from semise_training.compare.answers import Answers
 from semise_training.compare.cells import Cell, CodeVersion, write_cell
 from semise_training.compare.examples import choose_examples, draw_examples, draw_maps
+from semise_training.compare.experiment import digest_of, portable
 from semise_training.compare.features import FeatureStore
 from semise_training.compare.folder import Folder
-from semise_training.compare.plan import PlannedCell, digest_of, portable
-from semise_training.compare.select import Selected, prepare_run, select, views_passed
+from semise_training.compare.plan import PlannedCell
+from semise_training.compare.select import Constant, Selected, prepare_run, select, views_passed
 from semise_training.compare.shared import Examined, Selection, SharedData, data_digest, image_counts
 from semise_training.data.cache import cache_key
+from semise_training.data.dataset import Dataset
 from semise_training.run_folder import RunFolder, read_records
 
 
@@ -63,29 +66,48 @@ def compute_cell(planned: PlannedCell, place: Workplace) -> Cell:
     # Nothing is chosen below this line: only now is the test part opened.
     exam = Examined.of(dataset, "test", place.data.manifest)
     test = selected.answer(exam)
-    if isinstance(selected, Selected) and is_example_cell(planned):
-        _draw(planned, selected, exam, place.folder, classes=dataset.classes)
-    cell = Cell(
-        key=planned.key,
-        method=planned.config.method,
-        asked=asked,
-        data_digest=place.digest,
-        labels=dataset.labels,
-        config=portable(selected.config),
-        protocol=planned.protocol_json(),
-        selected=report,
-        counts=image_counts(dataset),
-        views=views_passed(run),
-        seconds=round(before + time.monotonic() - started, 1),
-        code=code_version(),
-        machine=describe_machine(),
-        val=val,
-        test=test,
+    _draw(planned, selected, exam, place.folder, classes=dataset.classes)
+    found = _Found(
+        portable(selected.config), report, val, test, views_passed(run), round(before + time.monotonic() - started, 1)
     )
+    cell = _cell(planned, dataset, found, asked=asked, digest=place.digest)
     write_cell(place.folder.cell(planned.key), cell)
     if not place.keep_runs:
         shutil.rmtree(run.root, ignore_errors=True)
     return cell
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What selection left, what the selected then answered, and what it took."""
+
+    config: dict[str, object]
+    report: dict[str, object]
+    val: Answers
+    test: Answers
+    views: int | None
+    seconds: float
+
+
+def _cell(planned: PlannedCell, dataset: Dataset, found: _Found, *, asked: dict[str, object], digest: str) -> Cell:
+    """Returns the record, with the code and the machine of now."""
+    return Cell(
+        key=planned.key,
+        method=planned.config.method,
+        asked=asked,
+        data_digest=digest,
+        labels=dataset.labels,
+        config=found.config,
+        protocol=planned.protocol_json(),
+        selected=found.report,
+        counts=image_counts(dataset),
+        views=found.views,
+        seconds=found.seconds,
+        code=code_version(),
+        machine=describe_machine(),
+        val=found.val,
+        test=found.test,
+    )
 
 
 def is_example_cell(planned: PlannedCell) -> bool:
@@ -109,7 +131,11 @@ def code_version() -> CodeVersion:
         return CodeVersion(None, None)
 
 
-def _draw(planned: PlannedCell, selected: Selected, exam: Examined, folder: Folder, *, classes: int) -> None:
+def _draw(planned: PlannedCell, selected: Selected | Constant, exam: Examined, folder: Folder, *, classes: int) -> None:
+    """Draws the figure's masks where this cell is to, in the place of those of a cell that it replaces."""
+    shutil.rmtree(folder.maps(planned.key), ignore_errors=True)
+    if isinstance(selected, Constant) or not is_example_cell(planned):
+        return
     if not selected.model.network.config.decoder_channels:
         return
     rows = choose_examples(exam, classes=classes, seed=planned.key.split_seed)

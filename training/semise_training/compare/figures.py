@@ -1,7 +1,7 @@
 """The figures of a comparison: masks beside each other, and curves over alpha and over the share of labels."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from semise_sdk.atomic import write_bytes
-from semise_training.compare.alpha import with_chosen_alphas
 from semise_training.compare.cells import Cell
 from semise_training.compare.folder import Folder
-from semise_training.compare.tables import TableRow, Tables
+from semise_training.compare.tables import TableRow, Tables, systems_of
 
 CURVES = {"macro_f1": "macro-F1", "kendall_tau": "Kendall tau of the severity"}
 
@@ -58,7 +57,7 @@ def _masks(root: Path, cells: Sequence[Cell], labels: Sequence[str]) -> Drawn | 
     """Draws image, true mask and each system's probability of lesion, a line for each example."""
     folder = Folder(root)
     levels_file = folder.examples / "levels.json"
-    maps = _maps_of(folder, cells)
+    maps = _maps_of(folder, cells, folder.candidates())
     if not maps or not levels_file.is_file():
         return None
     levels = json.loads(levels_file.read_text(encoding="utf-8"))
@@ -80,11 +79,9 @@ def _masks(root: Path, cells: Sequence[Cell], labels: Sequence[str]) -> Drawn | 
     return Drawn("fig2.png", "Lesion masks: images of the first test part drawn by lot beforehand", content.getvalue())
 
 
-def _maps_of(folder: Folder, cells: Sequence[Cell]) -> dict[str, Path]:
+def _maps_of(folder: Folder, cells: Sequence[Cell], alphas: Collection[float] | None) -> dict[str, Path]:
     """Returns the folder of maps of each system, at the alpha chosen for that split."""
-    full = [cell for cell in cells if cell.key.label_fraction == 1]
-    names = dict.fromkeys(cell.key.name for cell in full)
-    chosen = [cell for name in names for cell in with_chosen_alphas([cell for cell in full if cell.key.name == name])]
+    chosen = [cell for of_name in systems_of(cells, alphas).values() for cell in of_name]
     return {cell.key.name: folder.maps(cell.key) for cell in chosen if folder.maps(cell.key).is_dir()}
 
 

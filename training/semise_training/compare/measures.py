@@ -1,5 +1,8 @@
 """Every figure of a comparison from one model's answers, for many resamples at once."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from semise_sdk import metrics
@@ -11,6 +14,9 @@ from semise_training.compare.answers import DECODINGS, LOSSES, Answers, Loss
 PAIR_BETA = 5.0
 """Steepness for the Brier score of pairs, the same for every system."""
 
+AT_ONCE = 64
+"""Resamples whose ranks are counted at once: for 4,000 images of 5 grades a table of one takes 160 kB."""
+
 CLASS_METRICS = ("macro_f1", "maee", "recall", "kappa", "mae", "balanced_accuracy", "accuracy")
 MASK_METRICS = ("iou", "dice", "pooled_iou", "pooled_dice")
 
@@ -20,16 +26,20 @@ Figures = dict[str, Values]
 def severity_figures(answers: Answers, times: Times) -> Figures:
     """Returns the metrics of the severity score, ``[R]`` each for ``times [R, N]``; NaN where one is undefined."""
     levels, severity = answers.levels, answers.severity
-    table = RankTable.of(levels, severity, times)
     pairs = metrics.evaluation_pairs(levels)
-    return {
-        "kendall_tau": table.kendall_tau(),
-        "c_index": table.c_index(),
-        "auroc_healthy": resampled.auroc_healthy(levels, severity, times),
-        "spearman": table.spearman(),
-        "pair_accuracy": resampled.pair_accuracy(severity, pairs, times),
-        "pair_brier": resampled.pair_brier(severity, pairs, times, beta=PAIR_BETA),
-    }
+
+    def figures(some: Times) -> Figures:
+        table = RankTable.of(levels, severity, some)
+        return {
+            "kendall_tau": table.kendall_tau(),
+            "c_index": table.c_index(),
+            "auroc_healthy": resampled.auroc_healthy(levels, severity, some),
+            "spearman": table.spearman(),
+            "pair_accuracy": resampled.pair_accuracy(severity, pairs, some),
+            "pair_brier": resampled.pair_brier(severity, pairs, some, beta=PAIR_BETA),
+        }
+
+    return _in_chunks(figures, times)
 
 
 def class_figures(
@@ -50,8 +60,9 @@ def probability_figures(answers: Answers, times: Times) -> Figures:
         return {}
     shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in per_mille]
     expected = [metrics.expected_class(each) for each in shares]
+    taus = [_in_chunks(partial(_class_tau, answers, each), times) for each in expected]
     return {
-        "kendall_tau_class": np.stack([RankTable.of(answers.levels, each, times).kendall_tau() for each in expected]),
+        "kendall_tau_class": np.stack([tau["kendall_tau_class"] for tau in taus]),
         "ece": np.stack([resampled.ece(answers.levels, each, times) for each in shares]),
     }
 
@@ -95,6 +106,16 @@ def summary(answers: Answers, *, classes: int) -> dict[str, object]:
 def plain(value: float) -> float | None:
     """Returns a figure as JSON has it: 6 decimals, None for NaN."""
     return None if np.isnan(value) else round(float(value), 6)
+
+
+def _class_tau(answers: Answers, expected: Values, times: Times) -> Figures:
+    return {"kendall_tau_class": RankTable.of(answers.levels, expected, times).kendall_tau()}
+
+
+def _in_chunks(figures: Callable[[Times], Figures], times: Times) -> Figures:
+    """Returns ``figures`` of so many resamples at once that tables of ranks and pairs fit into the memory."""
+    parts = [figures(times[start : start + AT_ONCE]) for start in range(0, len(times), AT_ONCE)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _seeds_summary(figures: Figures) -> dict[str, dict[str, object]]:

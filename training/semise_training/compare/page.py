@@ -11,27 +11,17 @@ from jinja2 import Environment
 from semise_sdk.atomic import write_text
 from semise_training.compare.cells import Cell
 from semise_training.compare.figures import Drawn
-from semise_training.compare.statistics import RowEstimate
-from semise_training.compare.tables import TableRow, Tables
-from semise_training.compare.write import Section, best_of, note_on, row_name, sections_of
+from semise_training.compare.tables import Tables
+from semise_training.compare.write import Entry, Section, cells_of, entries_of, gaps_of, note_on, row_name, sections_of
 
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """A figure in the page's tables."""
-
-    value: str
-    interval: str
-    is_best: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Line:
     name: str
-    entries: Sequence[_Entry]
-    cells: int
+    entries: Sequence[Entry]
+    cells: str
     collapsed: bool
 
 
@@ -40,14 +30,13 @@ def write_page(path: Path, cells: Sequence[Cell], tables: Tables, figures: Seque
     template = resources.files("semise_training.compare") / "page.html"
     page = Environment(autoescape=True, trim_blocks=True).from_string(template.read_text(encoding="utf-8"))
     sections = [
-        {"title": section.title, "columns": section.names, "lines": [_line(row, section) for row in section.rows]}
+        {"title": section.title, "columns": [*section.names, section.counted], "lines": _lines(section)}
         for section in sections_of(tables)
     ]
     shown = [{"title": figure.title, "source": _data_uri(figure)} for figure in figures]
     title = f"Comparison of {len(tables.rows)} systems on the {'test' if tables.part == 'test' else 'validation'} part"
-    write_text(
-        path, page.render(title=title, note=note_on(tables), sections=sections, figures=shown, facts=facts_of(cells))
-    )
+    notes = [note_on(tables), *gaps_of(tables)]
+    write_text(path, page.render(title=title, notes=notes, sections=sections, figures=shown, facts=facts_of(cells)))
 
 
 def facts_of(cells: Sequence[Cell]) -> dict[str, str]:
@@ -68,19 +57,11 @@ def facts_of(cells: Sequence[Cell]) -> dict[str, str]:
     }
 
 
-def _line(row: TableRow, section: Section) -> _Line:
-    best = {name: None if section.is_difference else best_of(section.rows, name) for name in section.names}
-    entries = [_entry(row.estimates[name], best[name], signed=section.is_difference) for name in section.names]
-    return _Line(row_name(row), entries, row.cells, row.collapsed == 1)
-
-
-def _entry(estimate: RowEstimate, best: float | None, *, signed: bool) -> _Entry:
-    if estimate.value is None:
-        return _Entry("-", "", is_best=False)
-    pattern = "{:+.3f}" if signed else "{:.3f}"
-    has_interval = estimate.low is not None and estimate.high is not None
-    interval = f"{pattern.format(estimate.low)} to {pattern.format(estimate.high)}" if has_interval else ""
-    return _Entry(pattern.format(estimate.value), interval, is_best=estimate.value == best)
+def _lines(section: Section) -> list[_Line]:
+    return [
+        _Line(row_name(row), entries, cells_of(row), row.collapsed == 1)
+        for row, entries in zip(section.rows, entries_of(section), strict=True)
+    ]
 
 
 def _data_uri(figure: Drawn) -> str:

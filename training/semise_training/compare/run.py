@@ -1,5 +1,6 @@
 """Runs a comparison: the cells that are not there yet, one after the other, each kept as soon as it is done."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +8,18 @@ from pathlib import Path
 
 from semise_sdk.errors import ConfigError, DataError, TrainingError
 from semise_sdk.reporting import Reporter
-from semise_training.compare.cells import Cell, CellKey, read_cell
+from semise_training.compare.agreement import mixture, planned_setup, setup_of
+from semise_training.compare.cells import Cell, CellKey
 from semise_training.compare.compute import Workplace, compute_cell
+from semise_training.compare.experiment import is_same_experiment
+from semise_training.compare.failures import Failure, write_failure
 from semise_training.compare.folder import Folder, claimed
-from semise_training.compare.plan import Plan, PlannedCell, is_same_experiment
+from semise_training.compare.plan import Plan, PlannedCell
+from semise_training.compare.preflight import refuse_bad_encoders, refuse_impossible
+from semise_training.compare.rows import BASELINE
 from semise_training.compare.shared import SharedData, data_digest
-from semise_training.config import TrainConfig
 from semise_training.data.manifest import load_manifest
 from semise_training.methods import find_method
-from semise_training.model import initial_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ def compare(
 ) -> Outcome:
     """Computes the cells of a plan that ``root`` does not hold yet.
 
-    A system that diverges or collapses loses its cell, not the comparison.
+    A system that diverges or collapses loses its cell, not the comparison, and the folder says why.
 
     Args:
         plan: What to compare.
@@ -57,19 +61,32 @@ def compare(
         stages: Told of the stages within a cell.
 
     Raises:
-        ConfigError: a wrong plan, or ``root`` holds a cell of another experiment.
+        ConfigError: a wrong plan, a cell that could not be trained, or ``root`` holds cells of another experiment.
         DataError: the manifest or its images are wrong, or a cell is damaged.
         OutputError: a file could not be written.
     """
-    folder, cells = Folder(root), plan.cells()
-    manifest = load_manifest(cells[0].config.data.manifest, columns=cells[0].config.data.columns)
+    folder, manifest = Folder(root), load_manifest(plan.data.manifest, columns=plan.data.columns)
+    cells = plan.cells(manifest)
+    if plan.folds and manifest.names_splits:
+        reporter.say(f"the splits that {manifest.path.name} names are left aside: --folds deals its test part anew")
     due = _due(cells, folder, data_digest(manifest), redo=redo)
+    _refuse_mixture(cells, folder)
     outcome = Outcome((), len(cells) - len(due), (), {})
     if not due:
+        folder.add_candidates(_candidates(plan, cells, folder))
         return outcome
-    _refuse_bad_encoders(due)
+    refuse_bad_encoders(due)
     data = SharedData.open(manifest, due[0].config, folder.cache, reporter=stages)
+    refuse_impossible(due, data, reporter=stages)
+    folder.add_candidates(_candidates(plan, cells, folder))
     return _compute_all(due, Workplace(data, folder, stages, keep_runs), outcome, reporter=reporter)
+
+
+def _candidates(plan: Plan, cells: Sequence[PlannedCell], folder: Folder) -> Sequence[float]:
+    """Returns the alphas that ``semise`` is to choose among: those of ``--alphas``; without it its own joins them."""
+    if plan.alphas or folder.candidates() is None:
+        return plan.alphas
+    return [cell.config.phase2.alpha for cell in cells if cell.key.name == BASELINE and cell.key.label_fraction == 1]
 
 
 def _compute_all(due: Sequence[PlannedCell], place: Workplace, before: Outcome, *, reporter: Reporter) -> Outcome:
@@ -88,11 +105,20 @@ def _compute_all(due: Sequence[PlannedCell], place: Workplace, before: Outcome, 
                     cell = compute_cell(planned, place)
                     computed.append(planned.key)
                     reporter.say(f"{planned.key.slug}: {_shown(cell)}; {clock.done(planned)}")
+                    place.folder.failed(planned.key).unlink(missing_ok=True)
                 except TrainingError as error:
                     failed[planned.key] = str(error)
+                    _record_failure(planned.key, str(error), place.folder)
                     reporter.say(f"{planned.key.slug} failed: {error}; {clock.done(planned)}")
         reporter.step(planned.key.slug)
     return Outcome(tuple(computed), before.kept, tuple(elsewhere), failed)
+
+
+def _record_failure(key: CellKey, reason: str, folder: Folder) -> None:
+    """Records why a cell could not be computed; one of another experiment that it was to replace goes."""
+    write_failure(folder.failed(key), Failure(key, reason))
+    folder.cell(key).unlink(missing_ok=True)
+    shutil.rmtree(folder.maps(key), ignore_errors=True)
 
 
 class _Clock:
@@ -150,26 +176,28 @@ def _due(cells: Sequence[PlannedCell], folder: Folder, digest: str, *, redo: boo
     return due
 
 
+def _refuse_mixture(cells: Sequence[PlannedCell], folder: Folder) -> None:
+    """Refuses cells that would not stand in one table with each other, or with the others that are there."""
+    slugs = {planned.key.slug for planned in cells}
+    there = [(cell.key.slug, setup_of(cell)) for cell in folder.read() if cell.key.slug not in slugs]
+    found = mixture([*there, *((planned.key.slug, planned_setup(planned)) for planned in cells)])
+    if found:
+        raise ConfigError(
+            f"expected one protocol, split, canvas and encoder for all cells of {folder.root}, found {found}: use the "
+            "same settings, or another --out"
+        )
+
+
 def _is_done(planned: PlannedCell, folder: Folder, digest: str) -> bool:
-    path = folder.cell(planned.key)
-    return path.exists() and is_same_experiment(read_cell(path).asked, planned.asked(digest))
-
-
-def _refuse_bad_encoders(due: Sequence[PlannedCell]) -> None:
-    """Says wrong names and weights before any image is read."""
-    seen: list[TrainConfig] = []
-    for planned in due:
-        is_new = all(planned.config.encoder != config.encoder for config in seen)
-        if is_new and not find_method(planned.config.method).is_constant:
-            initial_body(planned.config)
-            seen.append(planned.config)
+    cell = folder.stored(planned.key)
+    return cell is not None and is_same_experiment(cell.asked, planned.asked(digest))
 
 
 def read_cells(root: Path) -> list[Cell]:
     """Returns all cells of a comparison's folder.
 
     Raises:
-        DataError: there are none, one is damaged, or they are not of one data set.
+        DataError: there are none, one is damaged, or they are not of one data set and protocol.
     """
     cells = Folder(root).read()
     if not cells:
@@ -178,4 +206,10 @@ def read_cells(root: Path) -> list[Cell]:
         )
     if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
         raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
+    found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells])
+    if found:
+        raise DataError(
+            f"expected one protocol, split, canvas and encoder for all cells of {Folder(root).cells}, found {found}: "
+            "keep the cells of one"
+        )
     return cells

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from semise_sdk.atomic import write_text
-from semise_sdk.errors import TrainingError
 from semise_sdk.references import ReferenceBank
 from semise_sdk.reporting import Reporter
 from semise_training.augment import Augmenter
@@ -27,10 +26,10 @@ from semise_training.loop import Session, restore_model, run_stage
 from semise_training.methods import Method, find_method
 from semise_training.model import TrainingModel, build_model
 from semise_training.run_folder import RunFolder, read_records
-from semise_training.stages.classifier import HeadFeatures, frozen_model, head_features
+from semise_training.stages.classifier import HeadFeatures, head_features
 from semise_training.stages.unet import UnetStage
 from semise_training.stages.upstream import Upstream
-from semise_training.train import head_schedule, learn_representation, without_unused_unet
+from semise_training.train import frozen_encoder, head_schedule, learn_representation, without_unused_unet
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +159,13 @@ def _features(method: Method, upstream: Upstream, config: TrainConfig, store: Fe
 def _learn_heads(
     upstream: Upstream, features: HeadFeatures, config: TrainConfig, session: Session, *, seeds: int
 ) -> tuple[Heads, float | None]:
-    """Trains classifiers and U-Net, and proves that the encoder under them did not move."""
-    frozen_model(upstream.model)
-    network = upstream.model.network
-    before = state_digest(network.encoder)
-    heads = train_heads(upstream, features, config.classifier, session, seeds=seeds)
-    unet = None
-    if network.config.decoder_channels:
+    """Trains the classifiers, and the U-Net, whose validation Dice is returned beside them."""
+    with frozen_encoder(upstream.model):
+        heads = train_heads(upstream, features, config.classifier, session, seeds=seeds)
+        if not upstream.model.network.config.decoder_channels:
+            return heads, None
         run_stage(UnetStage(upstream, config.unet), session, head_schedule(config.unet.lr))
-        unet = Checkpoint.load(session.run.checkpoint).best
-    if state_digest(network.encoder) != before:
-        raise TrainingError("the frozen encoder changed while its heads were trained: this is a defect, report it")
-    return heads, unet
+        return heads, Checkpoint.load(session.run.checkpoint).best
 
 
 def _as_run(config: TrainConfig, compute: Compute) -> TrainConfig:

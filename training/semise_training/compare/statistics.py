@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.evaluation import Decoding
-from semise_sdk.metrics.intervals import MIN_GROUPS
+from semise_sdk.metrics.intervals import MIN_GROUPS, Interval, percentile_interval
 from semise_sdk.metrics.resampled import Times, Values, resample_times
 from semise_training.compare.answers import Answers, Loss
 from semise_training.compare.cells import Cell
@@ -22,7 +22,6 @@ from semise_training.compare.measures import (
 from semise_training.data.connected import connected
 
 REPEATS = 1000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +159,12 @@ def _head_figures(cell: Cell, answers: Answers, times: Times, loss: Loss, decodi
     return {name: rows.mean(axis=0) for name, rows in figures.items()}
 
 
-def _interval(resampled: Sequence[Values | None]) -> tuple[float | None, float | None]:
+def _interval(resampled: Sequence[Values | None]) -> Interval:
     kept = [values for values in resampled if values is not None]
     if len(kept) < len(resampled):
-        return None, None
+        return Interval(None, None)
     means = np.mean(kept, axis=0)
-    defined = means[~np.isnan(means)]
-    if 2 * len(defined) <= len(means):
-        return None, None
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return percentile_interval(means[~np.isnan(means)], of=len(means))
 
 
 def _minus(first: Values | None, second: Values | None) -> Values | None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from semise_sdk.evaluation import Decoding
@@ -10,7 +10,9 @@ from semise_sdk.metrics import is_collapsed
 from semise_training.compare.alpha import alpha_of, chosen_alphas, with_chosen_alphas
 from semise_training.compare.answers import DECODINGS, LOSSES, Answers, Loss
 from semise_training.compare.cells import Cell
+from semise_training.compare.failures import Failure
 from semise_training.compare.measures import CLASS_METRICS
+from semise_training.compare.rows import BASELINE, LABELED_ONLY
 from semise_training.compare.statistics import (
     CellFigures,
     Measured,
@@ -22,8 +24,6 @@ from semise_training.compare.statistics import (
     row_estimate,
 )
 from semise_training.methods import METHODS
-
-BASELINE = "semise"
 
 TABLE1 = (
     "macro_f1",
@@ -55,14 +55,23 @@ class TableRow:
     Args:
         keys: What names the row, by column.
         estimates: Its figures.
-        cells: Splits and seeds.
+        cells: Splits and seeds that they rest on; of a difference, those that both systems have.
+        of: Splits and seeds that any row of the table has.
         collapsed: Share of its classifiers that decide one grade for all images though the true grades differ.
+        lacks: Why cells are missing; empty where none is.
     """
 
     keys: Mapping[str, str]
     estimates: Estimates
     cells: int
+    of: int
     collapsed: float = 0.0
+    lacks: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it rests on as many splits and seeds as the others: only then can it be the best of them."""
+        return self.cells == self.of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,7 @@ class Tables:
         alphas: ``semise`` at each alpha; empty for one alone.
         chosen: In how many splits each alpha was chosen.
         fractions: The systems at each share of the labels; empty for one alone.
+        absent: Systems without a single cell, and why.
     """
 
     part: str
@@ -90,9 +100,18 @@ class Tables:
     alphas: tuple[TableRow, ...] = ()
     chosen: Mapping[float, int] = field(default_factory=dict)
     fractions: tuple[TableRow, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
-def build_tables(cells: Sequence[Cell], *, part: str, repeats: int, seed: int = 0) -> Tables:
+def build_tables(
+    cells: Sequence[Cell],
+    *,
+    part: str,
+    repeats: int,
+    seed: int = 0,
+    alphas: Collection[float] | None = None,
+    failures: Sequence[Failure] = (),
+) -> Tables:
     """Returns the tables of cells of one data set on their ``val`` or ``test`` part.
 
     Args:
@@ -100,48 +119,78 @@ def build_tables(cells: Sequence[Cell], *, part: str, repeats: int, seed: int = 
         part: Which answers; with ``val`` nothing of the test part is read.
         repeats: Resamples.
         seed: Of the resamples.
+        alphas: What ``semise`` chooses among, None for every alpha that it has cells of.
+        failures: Cells that could not be computed.
     """
-    maker = _Maker(Resamples(cells, part, repeats=repeats, seed=seed))
-    full = _by_name([cell for cell in cells if cell.key.label_fraction == 1])
-    systems = {name: with_chosen_alphas(of_name) for name, of_name in full.items()}
-    choices = full.get(BASELINE, [])
-    alphas = sorted({alpha_of(cell) for cell in choices})
+    maker = _Maker(Resamples(cells, part, repeats=repeats, seed=seed), failures)
+    systems, choices = systems_of(cells, alphas), alpha_choices(cells, alphas)
+    found = sorted({alpha_of(cell) for cell in choices})
     return Tables(
         part=part,
         labels=cells[0].labels,
         repeats=repeats,
-        rows=tuple(maker.row({"method": name}, of_name) for name, of_name in systems.items()),
-        heads=tuple(row for name, of_name in systems.items() for row in maker.heads(name, of_name)),
+        rows=tuple(maker.systems(systems)),
+        heads=tuple(maker.heads(systems)),
         differences=tuple(maker.differences(systems)),
-        alphas=tuple(maker.alphas(choices, alphas)) if len(alphas) > 1 else (),
-        chosen=_times_chosen(choices, alphas) if len(alphas) > 1 else {},
+        alphas=tuple(maker.alphas(choices, found)) if len(found) > 1 else (),
+        chosen=_times_chosen(choices, found) if len(found) > 1 else {},
         fractions=tuple(maker.fractions(cells)),
+        absent=maker.absent(systems),
     )
+
+
+def systems_of(cells: Sequence[Cell], alphas: Collection[float] | None = None) -> dict[str, list[Cell]]:
+    """Returns the cells of each system with all labels, those of ``semise`` at the alpha chosen among ``alphas``."""
+    full = _by_name([cell for cell in cells if cell.key.label_fraction == 1])
+    chosen = {**full, BASELINE: with_chosen_alphas(alpha_choices(cells, alphas))}
+    return {name: chosen[name] for name in full if chosen[name]}
+
+
+def alpha_choices(cells: Sequence[Cell], alphas: Collection[float] | None) -> list[Cell]:
+    """Returns the cells that ``semise`` chooses among: not one that only ends its curve of label fractions.
+
+    Where none of them is there yet, it has those that are.
+    """
+    full = _by_name([cell for cell in cells if cell.key.label_fraction == 1]).get(BASELINE, [])
+    named = [cell for cell in full if alphas is None or alpha_of(cell) in alphas]
+    return named or full
 
 
 class _Maker:
     """Measures each cell once, and makes rows of them."""
 
-    def __init__(self, resamples: Resamples) -> None:
+    def __init__(self, resamples: Resamples, failures: Sequence[Failure]) -> None:
         self._resamples = resamples
+        self._failures = failures
         self._measured: dict[str, Measured] = {}
 
-    def row(
-        self, keys: Mapping[str, str], cells: Sequence[Cell], *, names: Sequence[str] = (*TABLE1, *TABLE2)
-    ) -> TableRow:
-        measured = [self._measure(cell) for cell in cells]
-        return self._row(keys, cells, measured, names=names)
+    def systems(self, systems: Mapping[str, Sequence[Cell]]) -> list[TableRow]:
+        places = _places(systems.values())
+        return [self._row({"method": name}, cells, places) for name, cells in systems.items()]
 
-    def heads(self, name: str, cells: Sequence[Cell]) -> list[TableRow]:
-        rows = []
-        for loss, decoding in itertools.product(LOSSES, DECODINGS):
-            measured = [measure_heads(cell, self._resamples, loss=loss, decoding=decoding) for cell in cells]
-            keys = {"method": name, "head": loss, "decoding": decoding}
-            rows.append(self._row(keys, cells, measured, names=CLASS_METRICS, loss=loss, decoding=decoding))
-        return rows
+    def absent(self, systems: Mapping[str, Sequence[Cell]]) -> dict[str, str]:
+        full = [failure for failure in self._failures if failure.key.label_fraction == 1]
+        names = dict.fromkeys(failure.key.name for failure in full if failure.key.name not in systems)
+        return {name: _counted([each for each in full if each.key.name == name], missing=0) for name in names}
+
+    def heads(self, systems: Mapping[str, Sequence[Cell]]) -> list[TableRow]:
+        places = _places(systems.values())
+        return [
+            self._row(
+                {"method": name, "head": loss, "decoding": decoding},
+                cells,
+                places,
+                names=CLASS_METRICS,
+                measured=[measure_heads(cell, self._resamples, loss=loss, decoding=decoding) for cell in cells],
+                head=(loss, decoding),
+            )
+            for name, cells in systems.items()
+            for loss, decoding in itertools.product(LOSSES, DECODINGS)
+        ]
 
     def differences(self, systems: Mapping[str, Sequence[Cell]]) -> list[TableRow]:
         own = {_place(cell): cell for cell in systems.get(BASELINE, ())}
+        places = _places(systems.values())
         rows = []
         for name, cells in systems.items():
             others = [cell for cell in cells if _place(cell) in own]
@@ -152,38 +201,60 @@ class _Maker:
             estimates = {
                 metric: difference(_column(first, metric), _column(second, metric)) for metric in (*TABLE1, *TABLE2)
             }
-            rows.append(TableRow({"method": name}, estimates, len(others)))
+            rows.append(TableRow({"method": name}, estimates, len(others), len(places)))
         return rows
 
     def alphas(self, cells: Sequence[Cell], alphas: Sequence[float]) -> list[TableRow]:
+        places = _places([cells])
         return [
-            self.row({"alpha": f"{alpha:g}"}, [cell for cell in cells if alpha_of(cell) == alpha]) for alpha in alphas
+            self._row({"alpha": f"{alpha:g}"}, [cell for cell in cells if alpha_of(cell) == alpha], places)
+            for alpha in alphas
         ]
 
     def fractions(self, cells: Sequence[Cell]) -> list[TableRow]:
         """Returns the rows with fewer labels, and with all of them at their own alpha."""
-        own_alpha = [cell for cell in cells if cell.key.alpha is None]
-        fewer = {cell.key.name for cell in own_alpha if cell.key.label_fraction < 1}
-        rows = []
-        for name, of_name in _by_name([cell for cell in own_alpha if cell.key.name in fewer]).items():
-            for fraction in sorted({cell.key.label_fraction for cell in of_name}):
-                chosen = [cell for cell in of_name if cell.key.label_fraction == fraction]
-                rows.append(self.row({"method": name, "label_fraction": f"{fraction:g}"}, chosen, names=TABLE1))
-        return rows
+        curves = _curves(cells)
+        places = _places([curve for of_name in curves.values() for curve in of_name.values()])
+        return [
+            self._row({"method": name, "label_fraction": f"{fraction:g}"}, of_name[fraction], places, names=TABLE1)
+            for name, of_name in curves.items()
+            for fraction in sorted(of_name)
+        ]
 
     def _row(
         self,
         keys: Mapping[str, str],
         cells: Sequence[Cell],
-        measured: Sequence[Measured],
+        places: Collection[Place],
         *,
-        names: Sequence[str],
-        loss: Loss = "weighted",
-        decoding: Decoding = "argmax",
+        names: Sequence[str] = (*TABLE1, *TABLE2),
+        measured: Sequence[Measured] = (),
+        head: tuple[Loss, Decoding] = ("weighted", "argmax"),
     ) -> TableRow:
-        estimates = {name: row_estimate(_column(measured, name)) for name in names}
+        figures = measured or [self._measure(cell) for cell in cells]
         answers = [cell.answers(self._resamples.part) for cell in cells]
-        return TableRow(keys, estimates, len(cells), collapsed_share(answers, loss=loss, decoding=decoding))
+        return TableRow(
+            keys,
+            {name: row_estimate(_column(figures, name)) for name in names},
+            len(cells),
+            len(places),
+            collapsed_share(answers, loss=head[0], decoding=head[1]),
+            self._lacks(cells, places),
+        )
+
+    def _lacks(self, cells: Sequence[Cell], places: Collection[Place]) -> str:
+        """Returns why a row lacks splits and seeds that others have."""
+        missing = set(places) - {_place(cell) for cell in cells}
+        if not missing:
+            return ""
+        own = {(cell.key.name, cell.key.label_fraction, cell.key.alpha) for cell in cells}
+        failed = [
+            failure
+            for failure in self._failures
+            if (failure.key.split, failure.key.seed) in missing
+            and (failure.key.name, failure.key.label_fraction, failure.key.alpha) in own
+        ]
+        return _counted(failed, missing=len(missing) - len(failed))
 
     def _measure(self, cell: Cell) -> Measured:
         if cell.key.slug not in self._measured:
@@ -219,6 +290,36 @@ def _by_name(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
     )
+
+
+def _curves(cells: Sequence[Cell]) -> dict[str, dict[float, list[Cell]]]:
+    """Returns the cells of each row that learned from fewer labels, by the share of them."""
+    own_alpha = _by_name([cell for cell in cells if cell.key.alpha is None])
+    curves: dict[str, dict[float, list[Cell]]] = {}
+    for name, of_name in own_alpha.items():
+        if all(cell.key.label_fraction == 1 for cell in of_name):
+            continue
+        curves[name] = defaultdict(list)
+        for cell in [*of_name, *(_stand_ins(own_alpha) if name == LABELED_ONLY else [])]:
+            curves[name][cell.key.label_fraction].append(cell)
+    return curves
+
+
+def _stand_ins(own_alpha: Mapping[str, Sequence[Cell]]) -> list[Cell]:
+    """Returns semise's cells with all labels, which are those of semise-labeled where no image was ever unlabeled."""
+    full = [cell for cell in own_alpha.get(BASELINE, ()) if cell.key.label_fraction == 1]
+    has_own = any(cell.key.label_fraction == 1 for cell in own_alpha[LABELED_ONLY])
+    return [] if has_own else [cell for cell in full if cell.counts.get("unlabeled") == 0]
+
+
+def _counted(failed: Sequence[Failure], *, missing: int) -> str:
+    """Returns why cells are not there: ``2 failed (first: ...), 1 not computed``."""
+    said = [f"{len(failed)} failed (first: {failed[0].reason})"] if failed else []
+    return ", ".join([*said, *([f"{missing} not computed"] if missing > 0 else [])])
+
+
+def _places(groups: Iterable[Sequence[Cell]]) -> set[Place]:
+    return {_place(cell) for cells in groups for cell in cells}
 
 
 def _place(cell: Cell) -> Place:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from semise_sdk.atomic import write_text
 from semise_training.compare.measures import CLASS_METRICS, plain
+from semise_training.compare.rows import BASELINE
 from semise_training.compare.statistics import RowEstimate
-from semise_training.compare.tables import BASELINE, TABLE1, TABLE2, TableRow, Tables
+from semise_training.compare.tables import TABLE1, TABLE2, TableRow, Tables
 
 LOWER_IS_BETTER = frozenset({"maee", "mae", "ece", "pair_brier"})
 SHOWN = ("macro_f1", "maee", "recall", "kendall_tau", "c_index", "auroc_healthy", "kappa")
 COLLAPSED_MARK = "†"
+INCOMPLETE_MARK = "‡"
 
 
 def write_tables(root: Path, tables: Tables) -> list[Path]:
@@ -57,6 +59,7 @@ def to_json(tables: Tables) -> dict[str, object]:
         "alphas": [_row_json(row) for row in tables.alphas],
         "alpha_chosen_in_splits": {f"{alpha:g}": times for alpha, times in tables.chosen.items()},
         "label_fractions": [_row_json(row) for row in tables.fractions],
+        "incomplete": gaps_of(tables),
     }
 
 
@@ -68,6 +71,11 @@ class Section:
     rows: Sequence[TableRow]
     names: Sequence[str]
     is_difference: bool = False
+
+    @property
+    def counted(self) -> str:
+        """What the last column counts."""
+        return "pairs" if self.is_difference else "cells"
 
 
 def sections_of(tables: Tables) -> list[Section]:
@@ -85,54 +93,100 @@ def sections_of(tables: Tables) -> list[Section]:
 
 def note_on(tables: Tables) -> str:
     """Returns how the figures are to be read."""
+    on_val = " Heads and alpha were chosen on these very images, which favours every system."
     return (
         f"Figures on the {'test' if tables.part == 'test' else 'validation'} part: the mean over splits and seeds, and "
         f"its 95 % interval from {tables.repeats} resamples of groups within each split. For MAEE, lower is better; 1 "
-        f"is perfect. {COLLAPSED_MARK}: every classifier gives all images one grade."
+        f"is perfect. {COLLAPSED_MARK}: every classifier gives all images one grade. {INCOMPLETE_MARK}: on fewer "
+        f"splits and seeds than other rows, and so never the best.{on_val if tables.part == 'val' else ''}"
     )
+
+
+def gaps_of(tables: Tables) -> list[str]:
+    """Returns a sentence about each row that lacks cells that others have: how many it rests on, and why."""
+    named = {
+        "": tables.rows,
+        f"{BASELINE} at alpha ": tables.alphas,
+        "fewer labels, ": tables.fractions,
+    }
+    return [
+        *(
+            f"{prefix}{' '.join(row.keys.values())} rests on {row.cells} of {row.of} cells: {row.lacks}."
+            for prefix, rows in named.items()
+            for row in rows
+            if not row.is_whole
+        ),
+        *(f"{name} has no cell: {why}." for name, why in tables.absent.items()),
+    ]
 
 
 def markdown(tables: Tables) -> str:
     """Returns the tables for readers: value and 95 % interval, the best of each column in bold."""
-    return "\n\n".join([note_on(tables), *(_section(section) for section in sections_of(tables))]) + "\n"
+    paragraphs = [note_on(tables), *gaps_of(tables), *(_section(section) for section in sections_of(tables))]
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def shown(estimate: RowEstimate, *, signed: bool = False) -> str:
-    """Returns an estimate for a reader: ``.812 [.761, .853]``, ``-`` where undefined."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A figure as a reader sees it; ``low`` and ``high`` are empty where it has no interval."""
+
+    value: str
+    low: str = ""
+    high: str = ""
+    is_best: bool = False
+
+    def __str__(self) -> str:
+        """Returns ``.812 [.761, .853]``."""
+        return f"{self.value} [{self.low}, {self.high}]" if self.low else self.value
+
+
+def entry_of(estimate: RowEstimate, *, best: float | None = None, signed: bool = False) -> Entry:
+    """Returns an estimate for a reader, ``-`` where undefined."""
     if estimate.value is None:
-        return "-"
+        return Entry("-")
     pattern = "{:+.3f}" if signed else "{:.3f}"
-    value = pattern.format(estimate.value)
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{pattern.format(estimate.low)}, {pattern.format(estimate.high)}]"
+    has_interval = estimate.low is not None and estimate.high is not None
+    low, high = (pattern.format(end) if has_interval else "" for end in (estimate.low, estimate.high))
+    return Entry(pattern.format(estimate.value), low, high, is_best=estimate.value == best)
+
+
+def entries_of(section: Section) -> list[list[Entry]]:
+    """Returns the figures of a table for readers, row by row."""
+    best = {name: None if section.is_difference else best_of(section.rows, name) for name in section.names}
+    return [
+        [
+            entry_of(row.estimates[name], best=best[name] if row.is_whole else None, signed=section.is_difference)
+            for name in section.names
+        ]
+        for row in section.rows
+    ]
 
 
 def row_name(row: TableRow) -> str:
-    """Returns what a row is called, with the mark of a collapsed one."""
-    return " ".join(row.keys.values()) + (f" {COLLAPSED_MARK}" if row.collapsed == 1 else "")
+    """Returns what a row is called, with the marks of a collapsed and of an incomplete one."""
+    marks = [COLLAPSED_MARK] * (row.collapsed == 1) + [INCOMPLETE_MARK] * (not row.is_whole)
+    return " ".join([*row.keys.values(), *marks])
+
+
+def cells_of(row: TableRow) -> str:
+    """Returns how many cells a row rests on: ``5``, or ``3 of 5``."""
+    return str(row.cells) if row.is_whole else f"{row.cells} of {row.of}"
 
 
 def best_of(rows: Sequence[TableRow], name: str) -> float | None:
-    """Returns the best value of a column; None where it has none."""
-    values = [value for row in rows if (value := row.estimates[name].value) is not None]
+    """Returns the best value of a column among the rows that lack no cell; None where it has none."""
+    values = [value for row in rows if row.is_whole and (value := row.estimates[name].value) is not None]
     choose = min if name in LOWER_IS_BETTER else max
     return choose(values) if values else None
 
 
 def _section(section: Section) -> str:
-    header = ["", *section.names, "cells"]
+    header = ["", *section.names, section.counted]
     lines = [f"## {section.title}", "", _line(header), _line(["---"] * len(header))]
-    best = {name: None if section.is_difference else best_of(section.rows, name) for name in section.names}
-    for row in section.rows:
-        cells = [_marked(row.estimates[name], best[name], signed=section.is_difference) for name in section.names]
-        lines.append(_line([row_name(row), *cells, str(row.cells)]))
+    for row, entries in zip(section.rows, entries_of(section), strict=True):
+        figures = [f"**{entry}**" if entry.is_best else str(entry) for entry in entries]
+        lines.append(_line([row_name(row), *figures, cells_of(row)]))
     return "\n".join(lines)
-
-
-def _marked(estimate: RowEstimate, best: float | None, *, signed: bool) -> str:
-    text = shown(estimate, signed=signed)
-    return f"**{text}**" if best is not None and estimate.value == best else text
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -149,22 +203,22 @@ def _wide(rows: Sequence[TableRow], names: Sequence[str], *, more: Mapping[str, 
         return ""
     added = more or {}
     figures = [f"{name}{suffix}" for name in names for suffix in ("", "_sd", "_low", "_high")]
-    lines = [[*rows[0].keys, *figures, "cells", "collapsed", *added]]
+    lines = [[*rows[0].keys, *figures, "cells", "of", "collapsed", *added]]
     for place, row in enumerate(rows):
         values = [cell for name in names for cell in _cells(row.estimates[name])]
         extra = [column[place] for column in added.values()]
-        lines.append([*row.keys.values(), *values, str(row.cells), f"{row.collapsed:g}", *extra])
+        lines.append([*row.keys.values(), *values, str(row.cells), str(row.of), f"{row.collapsed:g}", *extra])
     return _csv(lines)
 
 
 def _long(rows: Sequence[TableRow]) -> str:
-    """Returns CSV of one line for each row and metric."""
+    """Returns CSV of one line for each row and metric, with the pairs that it rests on."""
     if not rows:
         return ""
-    lines = [["method", "metric", "difference", "sd", "low", "high", "n", "cells"]]
+    lines = [["method", "metric", "difference", "sd", "low", "high", "n", "pairs", "of"]]
     for row in rows:
         lines += [
-            [row.keys["method"], name, *_cells(each), str(each.n), str(row.cells)]
+            [row.keys["method"], name, *_cells(each), str(each.n), str(row.cells), str(row.of)]
             for name, each in row.estimates.items()
         ]
     return _csv(lines)
@@ -190,4 +244,4 @@ def _row_json(row: TableRow) -> dict[str, object]:
         name: {key: value if key == "n" or value is None else plain(value) for key, value in each.to_json().items()}
         for name, each in row.estimates.items()
     }
-    return {**row.keys, "cells": row.cells, "collapsed": row.collapsed, "figures": figures}
+    return {**row.keys, "cells": row.cells, "of": row.of, "collapsed": row.collapsed, "figures": figures}

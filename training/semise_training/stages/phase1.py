@@ -11,7 +11,7 @@ from semise_training.losses import class_pair_loss, pair_margin_loss, supcon_los
 from semise_training.pairing import balanced_batches, sampled_pairs
 from semise_training.sections import OptimizerConfig, Phase1Config
 from semise_training.seeds import derived_seed
-from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
+from semise_training.stages.upstream import Upstream, batched, build_optimizer, unordered_monitors
 
 
 class Phase1:
@@ -72,9 +72,8 @@ class Phase1:
         return {"pairs": pair_margin_loss(first, second, kinds_first == kinds_second, margin=self.config.margin)}
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the validation monitors but ``monotone_radius``: eq. 1 puts no grade farther than another."""
-        figures = validation_monitors(self.upstream, stage=self.name, of_projection=True)
-        return {name: figure for name, figure in figures.items() if name != "monotone_radius"}
+        """Returns the validation monitors; eq. 1 puts no grade farther than another."""
+        return unordered_monitors(self.upstream, stage=self.name, of_projection=True)
 
 
 def views_per_batch(config: Phase1Config) -> float:

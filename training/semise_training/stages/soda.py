@@ -14,7 +14,7 @@ from semise_training.embedding import pixel_batches
 from semise_training.pairing import unlabeled_batches
 from semise_training.sections import OptimizerConfig, SodaConfig
 from semise_training.seeds import derived_seed
-from semise_training.stages.upstream import Upstream, two_rate_optimizer, validation_monitors
+from semise_training.stages.upstream import Upstream, two_rate_optimizer, unordered_monitors
 
 
 class Soda:
@@ -102,14 +102,12 @@ class Soda:
         return as_target(self.upstream.augmented(batch, seed=seed), self.config.target_size)
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the validation monitors but ``monotone_radius``, as no grade is asked to lie farther than another.
+        """Returns the validation monitors, and the loss on validation images; no grade is asked to lie farther.
 
         ``val_denoising`` and ``val_denoising_without_z`` say what z is worth to the denoiser: equal, the bottleneck
         carries nothing.
         """
-        figures = validation_monitors(self.upstream, stage=self.name)
-        measured = {name: figure for name, figure in figures.items() if name != "monotone_radius"}
-        return {**measured, **self._validation_losses()}
+        return {**unordered_monitors(self.upstream, stage=self.name), **self._validation_losses()}
 
     def _validation_losses(self) -> dict[str, object]:
         self.learner.eval()

@@ -12,7 +12,7 @@ from semise_training.pairing import unlabeled_batches
 from semise_training.sections import OptimizerConfig, SupervisedConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import class_weights
-from semise_training.stages.upstream import Upstream, build_optimizer, validation_monitors
+from semise_training.stages.upstream import Upstream, build_optimizer, unordered_monitors
 
 
 class Supervised:
@@ -68,9 +68,8 @@ class Supervised:
         return {"cross_entropy": loss}
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the validation monitors but ``monotone_radius``: cross-entropy puts no grade farther than another."""
-        figures = validation_monitors(self.upstream, stage=self.name)
-        return {name: figure for name, figure in figures.items() if name != "monotone_radius"}
+        """Returns the validation monitors; cross-entropy puts no grade farther than another."""
+        return unordered_monitors(self.upstream, stage=self.name)
 
 
 def views_per_batch(config: SupervisedConfig, size: DataSize) -> float:

@@ -1,4 +1,4 @@
-"""What phase 1 and phase 2 share: views, batches, the optimiser of encoder and heads, and the monitors."""
+"""What the stages that learn a representation share: images, batches, the optimiser of encoder and heads, monitors."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -102,6 +102,12 @@ def validation_monitors(upstream: Upstream, *, stage: str, of_projection: bool =
         )
     rankme = round(monitors.rankme(torch.from_numpy(validation.embedding)), 3)
     return {"rankme": rankme, **_severity_figures(upstream, scored, references)}
+
+
+def unordered_monitors(upstream: Upstream, *, stage: str, of_projection: bool = False) -> dict[str, object]:
+    """Returns the same but ``monotone_radius``, for a loss that puts no grade farther from healthy than another."""
+    figures = validation_monitors(upstream, stage=stage, of_projection=of_projection)
+    return {name: figure for name, figure in figures.items() if name != "monotone_radius"}
 
 
 def _severity_figures(

@@ -29,7 +29,7 @@ def import_papilledema(source: Path, out: Path, *, reporter: Reporter) -> Import
         DataError: a class folder is missing, empty, unknown or there twice, or no image can be read.
         OutputError: the manifest cannot be written.
     """
-    found = manifest_of(_samples(source), LABELS, out=out)
+    found = manifest_of(_samples(source, out), LABELS, out=out)
     inspections = inspect_manifest(found, reporter=reporter)
     failed = _failures(found, inspections, source)
     if len(failed) == len(found.samples):
@@ -41,8 +41,8 @@ def import_papilledema(source: Path, out: Path, *, reporter: Reporter) -> Import
     return Imported(manifest=manifest, failed=failed, notes=(f"{note}{max(sizes.values())}",))
 
 
-def _samples(source: Path) -> Iterator[Sample]:
-    for severity, (label, folder) in enumerate(_class_folders(source).items()):
+def _samples(source: Path, out: Path) -> Iterator[Sample]:
+    for severity, (label, folder) in enumerate(_class_folders(source, out).items()):
         for found in find_images(folder):
             yield Sample(
                 row=0,
@@ -55,9 +55,13 @@ def _samples(source: Path) -> Iterator[Sample]:
             )
 
 
-def _class_folders(source: Path) -> Mapping[str, Path]:
+def _class_folders(source: Path, out: Path) -> Mapping[str, Path]:
     """Returns the folder of each class in severity order; raises DataError unless there is exactly one with images."""
     folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    # An earlier import may have made its folder within the download.
+    folders = [
+        path for path in folders if path.name.lower() in LABELS or not out.resolve().is_relative_to(path.resolve())
+    ]
     names = Counter(folder.name.lower() for folder in folders)
     problems = [f"expected a folder {label.capitalize()}, found none" for label in LABELS if not names[label]]
     problems += [f"expected one folder {name.capitalize()}, found {names[name]}" for name in names if names[name] > 1]
