@@ -32,7 +32,7 @@ class FakeSession:
     allocated: list[tuple] = []  # noqa: RUF012
     error: Exception | None = None
 
-    def __init__(self, content, options, providers):
+    def __init__(self, content, options, providers, disabled_optimizers=()):
         self.options = options
         self.asked = providers
         self.falls_back = True
@@ -301,6 +301,34 @@ def test_onnxruntime_tells_where_its_nodes_run():
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     assert onnxruntime_providers.placement(session) == {CPU: {"Relu": 1, "Sigmoid": 1}}
+
+
+def test_rounding_to_8_bits_stays_behind_max_pooling_on_the_cpu(tmp_path):
+    # its 8-bit kernel is slow, and the default session moves the rounding before it
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 18]>
+        g (float[N,4,8,8] x) => (float[N,4,4,4] y) <float scale = {0.02}, uint8 zero = {0}>
+        { a = Relu(x)
+          b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a)
+          q = QuantizeLinear(b, scale, zero)
+          y = DequantizeLinear(q, scale, zero) }""")
+    content, target = model.SerializeToString(), onnxruntime_providers.Target(Device("cpu"), {})
+
+    def before_pooling(open_session, name):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / name)
+        session = open_session(options)
+        optimized = onnx.load(tmp_path / name).graph
+        (pool,) = (node for node in optimized.node if node.op_type == "MaxPool")
+        roundings = {name for node in optimized.node if "QuantizeLinear" in node.op_type for name in node.output}
+        x = np.random.default_rng(0).normal(size=(2, 4, 8, 8)).astype(np.float32)
+        return pool.input[0] in roundings, session.run(None, {"x": x})[0]
+
+    default, answers = before_pooling(
+        lambda options: onnxruntime.InferenceSession(content, options, providers=[CPU]), "default.onnx"
+    )
+    ours, same = before_pooling(lambda options: target.open(content, options), "ours.onnx")
+    assert (default, ours) == (True, False)
+    np.testing.assert_array_equal(same, answers)
 
 
 needs_plugin = pytest.mark.skipif(
