@@ -132,7 +132,7 @@ def parts_of(graph: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
 
     A part is a layer, under its name, or all operations without weights of encoder or decoder. To the first layer
     belong the scaling of the pixels before it, and pooling for the largest value: it gives the same answers in any
-    precision, and ONNX Runtime runs it in 8 bits at a tenth of its speed in fp32.
+    precision, and ONNX Runtime runs it in 8 bits at a twentieth of its speed in fp32.
     """
     first = first_layer(graph)
     scaling = _ancestors(graph, {n.output[0] for n in graph.graph.node if _layer_name(n) == first})

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from semise_export.margin import Outputs, run_graph
-from semise_export.quantize import nodes_of, unquantized_layers
+from semise_export.quantize import LAYERS, nodes_of, unquantized_layers
 from semise_sdk.reporting import Reporter
 
 _JUDGED = ("embedding", "severity_vector", "mask_logits")
@@ -22,6 +22,8 @@ def restoring_order(
     reporter: Reporter,
 ) -> tuple[str, ...]:
     """Returns the parts in the order in which they go back to fp32: first what brings most error for its work.
+
+    A part that the quantiser left alone is not among them: a graph with all others back is the fp32 graph.
 
     Each part is measured alone in int8. Errors of rounding in different places hardly depend on each other, so that
     their powers add up (:func:`noise`); what a part costs in fp32 are its multiplications.
@@ -45,7 +47,7 @@ def restoring_order(
         # An operation without weights costs time too, though it multiplies nothing.
         gain[name] = noise(wanted, run_graph(alone.SerializeToString(), pixels)) / (share + 1 / len(parts))
         reporter.step(name)
-    return tuple(sorted(gain, key=lambda name: -gain[name]))
+    return tuple(sorted((name for name in gain if gain[name] > 0), key=lambda name: -gain[name]))
 
 
 def noise(wanted: Outputs, found: Outputs) -> float:
@@ -59,7 +61,7 @@ def noise(wanted: Outputs, found: Outputs) -> float:
 def multiplications(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> dict[str, int]:
     """Returns how often each layer with weights multiplies for an input of the shape of ``pixels``, by node."""
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}
-    layers = [n for n in graph.graph.node if n.op_type in ("Conv", "Gemm", "MatMul") and n.input[1] in weights]
+    layers = [n for n in graph.graph.node if n.op_type in LAYERS and n.input[1] in weights]
     fixed = onnx.ModelProto()
     fixed.CopyFrom(graph)
     for side, length in zip(fixed.graph.input[0].type.tensor_type.shape.dim, pixels.shape, strict=True):
