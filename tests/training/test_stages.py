@@ -1,5 +1,7 @@
 """The stages on a tiny network and random pictures: what goes into each term, and what must not move."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -150,6 +152,24 @@ def test_heads_leave_the_encoder_bit_identical(tiny_upstream):
         stage.end_epoch(0)
         assert state_digest(stage.trained) != own
     assert state_digest(upstream.model.network.encoder) == before
+
+
+def test_heads_are_trained_and_chosen_on_what_is_deployed_whatever_precision_trained_f(tiny_upstream):
+    config, upstream = tiny_upstream()
+    deployed, in_bf16 = upstream, replace(upstream, compute=replace(upstream.compute, precision="bf16"))
+    expected, found = (ClassifierStage(each, config.classifier) for each in (deployed, in_bf16))
+    rounded = embed(upstream.model.network, upstream.dataset, upstream.dataset.parts["val"], compute=in_bf16.compute)
+    assert not np.array_equal(rounded.embedding, expected.val_features)
+    assert torch.equal(found.features, expected.features)
+    assert torch.equal(found.val_features, expected.val_features)
+
+
+def test_a_mask_decoder_is_chosen_in_the_precision_it_is_deployed_in(tiny_upstream):
+    config, upstream = tiny_upstream()
+    seen = []
+    upstream.model.network.unet.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    UnetStage(replace(upstream, compute=replace(upstream.compute, precision="bf16")), config.unet).end_epoch(0)
+    assert seen == [False]
 
 
 def test_class_weights_come_from_the_training_labels(tiny_upstream):

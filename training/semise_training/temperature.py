@@ -20,7 +20,8 @@ def calibrate_classifier(upstream: Upstream, config: ClassifierConfig) -> float:
     if config.temperature == "none":
         return 1.0
     classifier, val = upstream.model.network.classifier.eval(), upstream.dataset.parts["val"]
-    embedding = embed(upstream.model.network, upstream.dataset, val, compute=upstream.compute).embedding
+    full = upstream.compute.full_precision()
+    embedding = embed(upstream.model.network, upstream.dataset, val, compute=full).embedding
     with torch.inference_mode():
         logits = classifier(torch.from_numpy(embedding).to(upstream.compute.device))
     temperature = fit_temperature(logits.cpu().numpy(), upstream.dataset.levels[val])

@@ -62,6 +62,6 @@ def _key(upstream: Upstream, augmented_views: int, images_key: str) -> str:
         "augment": {name: getattr(augment, name) for name in augment.__slots__},
         "views": augmented_views,
         "seed": upstream.seed,
-        "compute": [upstream.compute.device.type, upstream.compute.precision],
+        "device": upstream.compute.device.type,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -70,9 +70,9 @@ class UnetStage:
         return logits
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the mean Dice per image on validation data, on the canvas."""
+        """Returns the mean Dice per image on validation data, on the canvas, in full precision as it is deployed."""
         self.model.eval()
-        compute, dataset = self.upstream.compute, self.upstream.dataset
+        compute, dataset = self.upstream.compute.full_precision(), self.upstream.dataset
         counts = []
         for place, pixels in enumerate(pixel_batches(dataset, self.val, compute)):
             planes = pixels.float().permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
