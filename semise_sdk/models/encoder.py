@@ -1,13 +1,14 @@
 """f: a timm encoder with its input scaling inside, giving the pooled feature and the feature pyramid."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from semise_sdk.errors import ConfigError
 from semise_sdk.spec import NetworkConfig
@@ -34,6 +35,7 @@ class Encoder(nn.Module):
     """f of the paper: any timm network with 2-D feature maps.
 
     Pixels enter as 0 to 255; mean and std are buffers, so they are trained with, saved with and exported with.
+    With ``holds_norm`` batch normalisation keeps its running statistics, and uses them, in training too.
     """
 
     mean: Tensor
@@ -44,8 +46,18 @@ class Encoder(nn.Module):
         self.body: TimmBody = create_body(config.encoder) if body is None else body
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1))
+        self.holds_norm = False
         self.pyramid_channels = pyramid_channels(self.body)
         self.feature_dim = feature_dim(self.body)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the training mode of all but normalisation that is held."""
+        super().train(mode)
+        if self.holds_norm:
+            for module in self.modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, pixels: Tensor) -> Features:
         """Returns the features of ``pixels``, uint8 or float ``[N, H, W, 3]`` in 0 to 255."""

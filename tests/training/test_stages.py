@@ -16,7 +16,7 @@ from semise_training.stages.phase2 import Phase2
 from semise_training.stages.simclr import SimCLR
 from semise_training.stages.supervised import Supervised
 from semise_training.stages.unet import UnetStage
-from semise_training.stages.upstream import validation_monitors
+from semise_training.stages.upstream import centre_projection, validation_monitors
 from semise_training.temperature import calibrate_classifier, fold_temperature, negative_log_likelihood
 
 
@@ -345,3 +345,31 @@ def test_no_temperature_is_fitted_unasked(tiny_upstream):
     before = state_digest(upstream.model.network.classifier)
     assert calibrate_classifier(upstream, config.classifier) == 1.0
     assert state_digest(upstream.model.network.classifier) == before
+
+
+def test_g_starts_centred_where_asked_on_labeled_and_unlabeled_training_images(tiny_upstream):
+    config, upstream = tiny_upstream({"heads": {"centred": True}})
+    network, dataset = upstream.model.network, upstream.dataset
+    before = network.projection.weight.clone()
+    centre_projection(upstream)
+    images = np.concatenate([dataset.parts["train"], dataset.unlabeled])
+    projected = embed(network, dataset, images, compute=upstream.compute).projected
+    np.testing.assert_allclose(projected.mean(axis=0), 0, atol=1e-5)
+    assert torch.equal(network.projection.weight, before)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_held_normalisation_keeps_its_statistics_but_learns_its_scale(held, tiny_upstream):
+    config, upstream = tiny_upstream({"encoder": {"hold_norm": held}})
+    encoder = upstream.model.network.encoder
+    statistics = {name: value.clone() for name, value in encoder.named_buffers() if "running" in name}
+    scales = [module.weight for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    stage = Supervised(upstream, config.supervised, config.optimizer)
+    stage.begin_epoch(0)
+    assert encoder.training
+    for batch in stage.batches(0):
+        torch.stack(list(stage.terms(batch, seed=0).values())).sum().backward()
+    now = dict(encoder.named_buffers())
+    assert statistics
+    assert all(torch.equal(now[name], value) for name, value in statistics.items()) == held
+    assert all(scale.grad is not None for scale in scales)

@@ -108,11 +108,13 @@ class EncoderConfig(Section):
     """f: any timm encoder with 2-D feature maps.
 
     ``init`` is ``pretrained`` (timm downloads its weights), ``file`` (``weights``, safetensors) or ``scratch``.
+    ``hold_norm`` keeps batch normalisation as the weights bring it: batches of few images estimate its statistics badly.
     """
 
     name: str = "resnet50.tv_in1k"
     init: Literal["pretrained", "file", "scratch"] = "pretrained"
     weights: Path | None = None
+    hold_norm: bool = False
 
     @model_validator(mode="after")
     def _weights_belong_to_file(self) -> "EncoderConfig":
@@ -122,10 +124,15 @@ class EncoderConfig(Section):
 
 
 class HeadsConfig(Section):
-    """g and h (method: section 2), and what a reference contributes."""
+    """g and h (method: section 2), and what a reference contributes.
+
+    ``centred`` starts g as ``W (f(x) - m)``, m the mean feature of the training images. An encoder's features share a
+    large mean, which would otherwise make the cosines of all images near 1 at the start.
+    """
 
     vector_dim: Annotated[int, Field(ge=2)] = 256
     residual: bool = True
+    centred: bool = False
     reference_head: Literal["severity", "projection"] = "severity"
     separate_ntxent_head: bool = False
     reference_mode: ReferenceMode = "mean"

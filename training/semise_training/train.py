@@ -9,7 +9,7 @@ from semise_sdk.errors import ConfigError, TrainingError
 from semise_sdk.reporting import Reporter
 from semise_training import plots
 from semise_training.augment import Augmenter
-from semise_training.checkpoint import state_digest
+from semise_training.checkpoint import Checkpoint, state_digest
 from semise_training.config import TrainConfig, dump_config, read_config
 from semise_training.data.dataset import Dataset
 from semise_training.device import resolve
@@ -22,7 +22,7 @@ from semise_training.run_folder import RunFolder
 from semise_training.sections import OptimizerConfig
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.unet import UnetStage
-from semise_training.stages.upstream import Upstream
+from semise_training.stages.upstream import Upstream, centre_projection
 from semise_training.temperature import calibrate_classifier
 
 
@@ -79,6 +79,8 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
 
 def learn_representation(method: Method, upstream: Upstream, config: TrainConfig, session: Session) -> None:
     """Runs the method's stages, from where the run's checkpoint stands; the model then holds their last weights."""
+    if config.heads.centred and not method.identity and not Checkpoint.load(session.run.checkpoint).stage:
+        centre_projection(upstream)
     for row in method.upstream:
         stage = row.build(upstream, config)
         if stage.epochs:

@@ -52,6 +52,16 @@ class Upstream:
         return embed(self.model.network, self.dataset, np.sort(chosen), compute=compute)
 
 
+@torch.no_grad()
+def centre_projection(upstream: Upstream) -> None:
+    """Moves the bias of an untrained g, so that the mean feature of the training images, unlabeled too, becomes 0."""
+    images = np.concatenate([upstream.dataset.parts["train"], upstream.dataset.unlabeled])
+    vectors = embed(upstream.model.network, upstream.dataset, images, compute=upstream.compute.full_precision())
+    projection = upstream.model.network.projection
+    mean = torch.from_numpy(vectors.embedding.mean(axis=0, keepdims=True)).to(upstream.compute.device)
+    projection.get_parameter("bias").sub_(projection(mean)[0])
+
+
 def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Returns the optimiser of encoder, heads and extras; each group remembers its base rate for the schedule."""
     network = model.network
