@@ -31,9 +31,27 @@ class SeverityHead(nn.Module):
         return projected + moved if self.residual else moved
 
 
-def projection_head(feature_dim: int, vector_dim: int) -> nn.Linear:
-    """Returns g of the paper: ``Linear(F, D)``."""
-    return nn.Linear(feature_dim, vector_dim)
+class CentredLinear(nn.Linear):
+    """A linear layer on ``x - centre``; ``centre [F]`` is measured, not learned, and starts at zero.
+
+    An encoder's features share a large mean. On them as they are the cosines of all vectors begin near 1, where those of
+    the losses hardly change, and every step moves all vectors alike.
+    """
+
+    centre: Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("centre", torch.zeros(in_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns ``[..., out_features]`` of ``[..., in_features]``."""
+        return super().forward(features - self.centre)
+
+
+def projection_head(feature_dim: int, vector_dim: int) -> CentredLinear:
+    """Returns g of the paper: ``Linear(F, D)``, on features that may be centred."""
+    return CentredLinear(feature_dim, vector_dim)
 
 
 def grade_classifier(

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from semise_sdk.errors import TrainingError
+from semise_sdk.references import mean_direction
 from semise_training.checkpoint import state_digest
 from semise_training.embedding import embed
 from semise_training.losses import corn_loss, cosine_distance, supcon_loss
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.phase1 import Phase1
 from semise_training.stages.phase2 import Phase2
+from semise_training.stages.refit import Refit
 from semise_training.stages.simclr import SimCLR
 from semise_training.stages.supervised import Supervised
 from semise_training.stages.unet import UnetStage
@@ -350,12 +352,11 @@ def test_no_temperature_is_fitted_unasked(tiny_upstream):
 def test_g_starts_centred_where_asked_on_labeled_and_unlabeled_training_images(tiny_upstream):
     config, upstream = tiny_upstream({"heads": {"centred": True}})
     network, dataset = upstream.model.network, upstream.dataset
-    before = network.projection.weight.clone()
+    assert not network.projection.centre.any()
     centre_projection(upstream)
     images = np.concatenate([dataset.parts["train"], dataset.unlabeled])
     projected = embed(network, dataset, images, compute=upstream.compute).projected
-    np.testing.assert_allclose(projected.mean(axis=0), 0, atol=1e-5)
-    assert torch.equal(network.projection.weight, before)
+    np.testing.assert_allclose(projected.mean(axis=0), network.projection.bias.detach(), atol=1e-5)
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -373,3 +374,85 @@ def test_held_normalisation_keeps_its_statistics_but_learns_its_scale(held, tiny
     assert statistics
     assert all(torch.equal(now[name], value) for name, value in statistics.items()) == held
     assert all(scale.grad is not None for scale in scales)
+
+
+@pytest.fixture
+def refit(tiny_upstream):
+    """Returns a refit at its first epoch and its upstream, with overrides."""
+
+    def build(**overrides):
+        config, upstream = tiny_upstream(overrides)
+        stage = Refit(upstream, config.refit, config.phase2)
+        torch.manual_seed(0)
+        stage.begin_epoch(0)
+        return stage, upstream
+
+    return build
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_refit_starts_g_and_h_anew_and_leaves_f_alone(centred, tiny_upstream):
+    config, upstream = tiny_upstream({"heads": {"centred": centred}})
+    network = upstream.model.network
+    if centred:
+        centre_projection(upstream)
+    torch.nn.init.ones_(network.severity.last.weight)
+    before, g = state_digest(network.encoder), network.projection.weight.clone()
+    stage = Refit(upstream, config.refit, config.phase2)
+    stage.begin_epoch(0)
+    assert not network.severity.last.weight.any()
+    assert not torch.equal(network.projection.weight, g)
+    assert bool(network.projection.centre.any()) == centred
+    g = network.projection.weight.clone()
+    stage.begin_epoch(1)
+    for batch in stage.batches(1):
+        stage.optimizer.zero_grad()
+        torch.stack(list(stage.terms(batch, seed=0).values())).sum().backward()
+        stage.optimizer.step()
+    assert not torch.equal(network.projection.weight, g)
+    assert state_digest(network.encoder) == before
+    assert upstream.model.views == 0
+
+
+def test_a_refit_takes_phase_2s_preference_and_pairs_on_severity_vectors(refit):
+    phase2 = {"alpha": 0.25, "class_pair_weight": 0.5, "preference": {"beta": 3.0}}
+    stage, upstream = refit(phase2=phase2)
+    rows = np.arange(6)
+    terms = stage.terms(np.stack([rows, np.zeros(6, np.int64)], axis=1), seed=0)
+    vectors = embed(upstream.model.network, upstream.dataset, stage.train, compute=upstream.compute).severity
+    levels = upstream.dataset.levels[stage.train]
+    reference = torch.from_numpy(mean_direction(vectors[levels == 0])).float()
+    severity = cosine_distance(torch.from_numpy(vectors), reference.expand(len(vectors), -1))[:6].numpy()
+    pairs = [(i, j) for i in rows for j in rows if levels[i] > levels[j]]
+    preference = np.mean([np.log1p(np.exp(-3.0 * (severity[i] - severity[j]))) for i, j in pairs])
+    unit = vectors[:6] / np.linalg.norm(vectors[:6], axis=1, keepdims=True)
+    distances = 1 - unit @ unit.T
+    upper = np.triu(np.ones((6, 6), bool), 1)
+    alike = levels[:6, None] == levels[None, :6]
+    eq1 = ((distances**2)[upper & alike].mean() + (np.maximum(0, 1 - distances) ** 2)[upper & ~alike].mean()) / 4
+    assert {name: term.item() for name, term in terms.items()} == {
+        "preference": pytest.approx(0.75 * preference, rel=1e-4), "pairs": pytest.approx(0.5 * eq1, rel=1e-4)
+    }  # fmt: skip
+
+
+def test_a_refit_deals_every_grade_equally_often_and_every_view(refit):
+    stage, upstream = refit(refit={"batch_size": 6, "augmented_views": 2})
+    assert stage.features.shape[:2] == (3, len(stage.train))
+    dealt = np.concatenate(list(stage.batches(0)))
+    assert np.bincount(upstream.dataset.levels[stage.train][dealt[:, 0]]).tolist() == [6, 6, 6]
+    assert set(dealt[:, 1]) == {0, 1, 2}
+    assert np.array_equal(dealt, np.concatenate(list(stage.batches(0))))
+
+
+def test_g_and_h_run_in_full_precision_whatever_precision_trains_f(tiny_upstream):
+    _, upstream = tiny_upstream()
+    seen = []
+    for module in (upstream.model.network.projection, upstream.model.network.severity):
+        module.register_forward_hook(lambda _, given, out: seen.append((given[0].dtype, out.dtype)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        projected = upstream.model.project(upstream.original(np.arange(4)))
+        upstream.model.severity(projected)
+        upstream.model.contrast(projected)
+    bf16 = replace(upstream.compute, precision="bf16")
+    embed(upstream.model.network, upstream.dataset, np.arange(4), compute=bf16)
+    assert seen == [(torch.float32, torch.float32)] * 5

@@ -55,7 +55,9 @@ def test_every_epoch_leaves_one_record_with_its_monitors(tiny_run):
     assert {"rankme", "uniformity", "kendall_tau", "auroc_healthy", "pair_accuracy", "radius"} < set(last)
 
 
-@pytest.mark.parametrize(("stage", "step"), [("phase1", 4), ("phase2", 5), ("classifier", 3), ("unet", 6)])
+@pytest.mark.parametrize(
+    ("stage", "step"), [("phase1", 4), ("phase2", 5), ("refit", 4), ("classifier", 3), ("unet", 6)]
+)
 def test_a_killed_run_resumes_to_the_same_model(stage, step, tiny_run, phantoms, tmp_path, tiny_config):
     with pytest.raises(Killed):
         train(tiny_config(phantoms), tmp_path / "run", reporter=KillingReporter(stage, step))

@@ -65,7 +65,8 @@ def fit_budget(
     size = DataSize(
         train_images=train_images, unlabeled_images=unlabeled_images, images_per_level=tuple(images_per_level)
     )
-    stages = [stage for stage in find_method(config.method).upstream if stage.settings(config).epochs]
+    stages = [stage for stage in find_method(config.method).upstream if stage.views_per_epoch(config, size)]
+    stages = [stage for stage in stages if stage.settings(config).epochs]
     if not stages:
         return config
     least = sum(stage.views_per_batch(config, size) for stage in stages)

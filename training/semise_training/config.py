@@ -29,6 +29,7 @@ from semise_training.sections import (
     Phase1Config,
     Phase2Config,
     Positive,
+    RefitConfig,
     Section,
     SimCLRConfig,
     SodaConfig,
@@ -126,8 +127,7 @@ class EncoderConfig(Section):
 class HeadsConfig(Section):
     """g and h (method: section 2), and what a reference contributes.
 
-    ``centred`` starts g as ``W (f(x) - m)``, m the mean feature of the training images. An encoder's features share a
-    large mean, which would otherwise make the cosines of all images near 1 at the start.
+    ``centred`` makes g ``W (f(x) - m) + b``, m the mean feature of the training images before f is trained.
     """
 
     vector_dim: Annotated[int, Field(ge=2)] = 256
@@ -191,6 +191,7 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     phase1: Phase1Config = Phase1Config()
     phase2: Phase2Config = Phase2Config()
+    refit: RefitConfig = RefitConfig()
     simclr: SimCLRConfig = SimCLRConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     soda: SodaConfig = SodaConfig()

@@ -61,8 +61,10 @@ def to_device(images: NDArray[np.uint8], indices: NDArray[np.int64], compute: Co
 
 def _embed_batch(network: SemiSeNetwork, pixels: Tensor, compute: Compute) -> list[NDArray[np.float32]]:
     with torch.inference_mode(), compute.autocast():
-        embedding = network.encoder(pixels).embedding
+        embedding = network.encoder(pixels).embedding.float()
+    # g and h tell small angles apart, which bf16 does not.
+    with torch.inference_mode():
         projected = network.projection(embedding)
         severity = network.severity(projected)
     reference = severity if network.config.reference_head == "severity" else projected
-    return [vectors.float().cpu().numpy() for vectors in (embedding, projected, severity, reference)]
+    return [vectors.cpu().numpy() for vectors in (embedding, projected, severity, reference)]

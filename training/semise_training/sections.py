@@ -129,6 +129,18 @@ class Phase2Config(PairStageConfig):
     preference: PreferenceConfig = PreferenceConfig()
 
 
+class RefitConfig(StageConfig):
+    """The refit: g and h anew, by phase 2's loss without NT-Xent, on the features of the finished f; 0 epochs: none.
+
+    Its steps read cached features of each training image as it is and of ``augmented_views`` views, the classifier's.
+    """
+
+    epochs: Count = 0
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    augmented_views: Count = 4
+
+
 class SimCLRConfig(StageConfig):
     """NT-Xent alone on two augmented views; 13 epochs are as many views as ``recommended`` takes in 6 + 10."""
 

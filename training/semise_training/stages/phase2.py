@@ -181,7 +181,7 @@ class Phase2:
 
     def _preference(self, projected: Projected, labeled: NDArray[np.int64]) -> Tensor:
         options = self.config.preference
-        vectors = self.model.network.severity(projected.labeled)
+        vectors = self.model.severity(projected.labeled)
         levels = self.upstream.levels(labeled)
         reference = self._reference_vectors(projected)
         if self.config.pairing == "inbatch":
@@ -202,7 +202,7 @@ class Phase2:
         if self.reference is not None:
             return self.reference[None]
         through_h = self.model.network.config.reference_head == "severity"
-        vectors: Tensor = self.model.network.severity(projected.references) if through_h else projected.references
+        vectors = self.model.severity(projected.references) if through_h else projected.references
         return vectors.detach() if self.config.preference.detach_reference else vectors
 
     def _class_pairs(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
@@ -217,7 +217,7 @@ class Phase2:
         )
 
     def _rank_n_contrast(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
-        severity, levels = self.model.network.severity(vectors), self.upstream.levels(labeled)
+        severity, levels = self.model.severity(vectors), self.upstream.levels(labeled)
         return rank_n_contrast_loss(severity, levels, temperature=self.config.rank_n_contrast_temperature)
 
     def end_epoch(self, epoch: int) -> dict[str, object]:

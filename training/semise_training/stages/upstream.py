@@ -54,12 +54,11 @@ class Upstream:
 
 @torch.no_grad()
 def centre_projection(upstream: Upstream) -> None:
-    """Moves the bias of an untrained g, so that the mean feature of the training images, unlabeled too, becomes 0."""
+    """Centres g on the mean feature of the training images, unlabeled ones too, as f is now, in eval mode."""
     images = np.concatenate([upstream.dataset.parts["train"], upstream.dataset.unlabeled])
     vectors = embed(upstream.model.network, upstream.dataset, images, compute=upstream.compute.full_precision())
-    projection = upstream.model.network.projection
-    mean = torch.from_numpy(vectors.embedding.mean(axis=0, keepdims=True)).to(upstream.compute.device)
-    projection.get_parameter("bias").sub_(projection(mean)[0])
+    mean = torch.from_numpy(vectors.embedding.mean(axis=0))
+    upstream.model.network.projection.get_buffer("centre").copy_(mean)
 
 
 def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.optim.Optimizer:

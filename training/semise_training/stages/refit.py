@@ -1,0 +1,125 @@
+"""The refit: g and h learned anew on the features of the finished f, where a step costs next to nothing."""
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from semise_sdk.models.heads import SeverityHead, projection_head
+from semise_training.losses import class_pair_loss, cosine_distance, inbatch_preference_loss
+from semise_training.pairing import balanced_batches
+from semise_training.sections import Phase2Config, RefitConfig
+from semise_training.seeds import derived_seed
+from semise_training.stages.classifier import all_views
+from semise_training.stages.upstream import Upstream, centre_projection, validation_monitors
+
+
+class Refit:
+    """(1 - alpha) * preference + class_pair_weight * eq. 1 of phase 2, on cached features of the frozen f.
+
+    On a few hundred images the passes that f can afford are a few dozen steps, too few for g and h; and what they
+    learned on an f that still moved does not fit the one it became.
+    """
+
+    name = "refit"
+    selection: str | None = None
+
+    def __init__(self, upstream: Upstream, config: RefitConfig, phase2: Phase2Config) -> None:
+        self.upstream = upstream
+        self.config = config
+        self.phase2 = phase2
+        self.epochs = config.epochs
+        self.model = upstream.model
+        self.train = upstream.dataset.parts["train"]
+        network = upstream.model.network
+        heads = [*network.projection.parameters(), *network.severity.parameters()]
+        group = {"params": heads, "lr": config.lr, "base_lr": config.lr}
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW([group], weight_decay=config.weight_decay)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The model, of which only g and h learn."""
+        return self.model
+
+    @cached_property
+    def features(self) -> Tensor:
+        """f's features ``[V, n, F]``, those that the classifiers are trained on; computed at the first epoch."""
+        return all_views(self.upstream, self.train, augmented_views=self.config.augmented_views)
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """Severity levels ``[n]``."""
+        return self.upstream.levels(self.train)
+
+    def steps_per_epoch(self) -> int:
+        """Returns the number of batches of an epoch."""
+        return math.ceil(len(self.train) / self.config.batch_size)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Starts g and h anew at the first epoch, centred where the heads are; f stays in eval mode."""
+        if epoch == 0:
+            restart_heads(self.upstream)
+        self.model.eval()
+        self.model.network.projection.train()
+        self.model.network.severity.train()
+
+    def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """Yields ``[B, 2]``: the row of an image, class-balanced, and which of its cached views."""
+        seed, steps = derived_seed(self.upstream.seed, self.name), self.steps_per_epoch()
+        random = np.random.default_rng(derived_seed(seed, epoch, "views"))
+        levels = self.upstream.dataset.levels[self.train]
+        for rows in balanced_batches(levels, batch_size=self.config.batch_size, seed=seed, epoch=epoch, batches=steps):
+            yield np.stack([rows, random.integers(1 + self.config.augmented_views, size=len(rows))], axis=1)
+
+    def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
+        """Returns the two terms of a batch, both on the severity vectors."""
+        rows, views = torch.from_numpy(batch.T.copy()).to(self.levels.device)
+        vectors, levels = self._vectors(self.features[views, rows]), self.levels[rows]
+        options, share = self.phase2.preference, 1 - self.phase2.alpha
+        distances = cosine_distance(vectors, self._reference().expand_as(vectors))
+        preference = inbatch_preference_loss(
+            distances, levels, beta=options.beta, ties=options.ties, margin=options.margin
+        )
+        terms = {"preference": share * preference}
+        if self.phase2.class_pair_weight > 0:
+            terms["pairs"] = self.phase2.class_pair_weight * self._class_pairs(vectors, levels, rows)
+        return terms
+
+    def _vectors(self, features: Tensor) -> Tensor:
+        return self.model.severity(self.model.projected(features))
+
+    @torch.no_grad()
+    def _reference(self) -> Tensor:
+        """Returns pi_0 ``[1, D]``, the mean healthy direction of this step."""
+        healthy = normalize(self._vectors(self.features[0, self.levels == 0]), dim=1)
+        return normalize(healthy.mean(dim=0, keepdim=True), dim=1)
+
+    def _class_pairs(self, vectors: Tensor, levels: Tensor, rows: Tensor) -> Tensor:
+        options = self.phase2
+        classes = levels if options.class_pairs == "classes" else (levels > 0).long()
+        return class_pair_loss(
+            vectors,
+            classes,
+            margin=options.class_pair_margin,
+            margin_per_level=options.class_pair_margin_per_level,
+            image_ids=rows,
+        )
+
+    def end_epoch(self, epoch: int) -> dict[str, object]:
+        """Returns the validation monitors after the last epoch: an epoch takes less time than they do."""
+        return validation_monitors(self.upstream, stage=self.name) if epoch + 1 == self.epochs else {}
+
+
+def restart_heads(upstream: Upstream) -> None:
+    """Gives g and h the weights of an untrained model; chance decides by torch's global state."""
+    network = upstream.model.network
+    config, is_centred = network.config, bool(network.projection.get_buffer("centre").any())
+    network.projection.load_state_dict(projection_head(config.feature_dim, config.vector_dim).state_dict())
+    network.severity.load_state_dict(SeverityHead(config.vector_dim, residual=config.residual_head).state_dict())
+    if is_centred:
+        centre_projection(upstream)
