@@ -34,8 +34,8 @@ class SeverityHead(nn.Module):
 class CentredLinear(nn.Linear):
     """A linear layer on ``x - centre``; ``centre [F]`` is measured, not learned, and starts at zero.
 
-    An encoder's features share a large mean. On them as they are the cosines of all vectors begin near 1, where those of
-    the losses hardly change, and every step moves all vectors alike.
+    An encoder's features share a large mean. On them as they are the cosines of all vectors begin near 1, where the
+    losses on angles have no gradient, and every step moves all vectors alike.
     """
 
     centre: Tensor

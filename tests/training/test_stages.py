@@ -350,7 +350,7 @@ def test_no_temperature_is_fitted_unasked(tiny_upstream):
 
 
 def test_g_starts_centred_where_asked_on_labeled_and_unlabeled_training_images(tiny_upstream):
-    config, upstream = tiny_upstream({"heads": {"centred": True}})
+    _, upstream = tiny_upstream({"heads": {"centred": True}})
     network, dataset = upstream.model.network, upstream.dataset
     assert not network.projection.centre.any()
     centre_projection(upstream)

@@ -109,7 +109,7 @@ class EncoderConfig(Section):
     """f: any timm encoder with 2-D feature maps.
 
     ``init`` is ``pretrained`` (timm downloads its weights), ``file`` (``weights``, safetensors) or ``scratch``.
-    ``hold_norm`` keeps batch normalisation as the weights bring it: batches of few images estimate its statistics badly.
+    ``hold_norm`` keeps the statistics of batch normalisation that the weights bring: few images estimate them badly.
     """
 
     name: str = "resnet50.tv_in1k"
