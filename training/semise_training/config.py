@@ -109,7 +109,8 @@ class EncoderConfig(Section):
     """f: any timm encoder with 2-D feature maps.
 
     ``init`` is ``pretrained`` (timm downloads its weights), ``file`` (``weights``, safetensors) or ``scratch``.
-    ``hold_norm`` keeps the statistics of batch normalisation that the weights bring: few images estimate them badly.
+    ``hold_norm`` keeps the statistics of batch normalisation that weights bring, as few images estimate them badly; an
+    encoder from scratch has none to keep.
     """
 
     name: str = "resnet50.tv_in1k"

@@ -96,8 +96,13 @@ class NTXentConfig(Section):
     temperature: Positive = 0.2
     norm: Literal["simclr", "paper"] = "simclr"
     views: Literal["original_aug", "two_aug"] = "two_aug"
-    scope: Literal["anomalous", "all", "all+unlabeled"] = "all+unlabeled"
+    scope: Literal["anomalous", "all", "all+unlabeled", "unlabeled"] = "all+unlabeled"
     mask: Literal["none", "image", "group"] = "image"
+
+    @property
+    def takes_unlabeled(self) -> bool:
+        """Whether images without a label enter."""
+        return self.scope in ("all+unlabeled", "unlabeled")
 
 
 class PreferenceConfig(Section):
@@ -142,14 +147,14 @@ class RefitConfig(StageConfig):
 
 
 class SimCLRConfig(StageConfig):
-    """NT-Xent alone on two augmented views; 13 epochs are as many views as ``recommended`` takes in 6 + 10."""
+    """NT-Xent alone on two augmented views; 13 epochs are as many views as ``recommended`` takes in 6 + 20."""
 
     epochs: Count = 13
     temperature: Positive = 0.2
 
 
 class SupervisedConfig(StageConfig):
-    """Cross-entropy fine-tuning of f; 26 epochs are as many views as ``recommended`` takes in 6 + 10."""
+    """Cross-entropy fine-tuning of f; 26 epochs are as many views as ``recommended`` takes in 6 + 20."""
 
     epochs: Count = 26
     class_weighted: bool = True

@@ -5,7 +5,7 @@ from semise_training.methods.phases import PHASE1
 
 # Phase 1 trains g and leaves h at its start, which must therefore be the identity.
 _HEADS = {"residual": True, "reference_head": "severity"}
-# As many image views as `recommended` takes: 6 epochs of one view of each image and 10 of two.
+# As many image views as `recommended` takes in 6 + 20 epochs.
 _EPOCHS = 26
 
 SUPCON_2 = Method(

@@ -87,7 +87,7 @@ class Phase2:
 
     def _unlabeled_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         indices = self.upstream.dataset.unlabeled
-        if not len(indices) or self.config.alpha == 0 or self.config.ntxent.scope != "all+unlabeled":
+        if not len(indices) or self.config.alpha == 0 or not self.config.ntxent.takes_unlabeled:
             return
         for rows in unlabeled_batches(
             len(indices),
@@ -133,7 +133,7 @@ class Phase2:
         """Returns the images of NT-Xent: the labeled ones in its scope, then the unlabeled ones."""
         if self.config.alpha == 0:
             return Contrasted(labeled, labeled[:0])
-        in_scope = np.ones(len(labeled), bool)
+        in_scope = np.full(len(labeled), self.config.ntxent.scope != "unlabeled")
         if self.config.ntxent.scope == "anomalous":
             in_scope = self.upstream.dataset.levels[labeled] > 0
         first = np.concatenate([labeled, next(self.unlabeled, labeled[:0])])
@@ -244,9 +244,9 @@ def views_per_batch(config: Phase2Config, size: DataSize) -> float:
         return labeled + references
     if config.ntxent.scope == "anomalous":
         return labeled * (1 + _anomalous_share(config, size.images_per_level)) + references
-    is_joined = config.ntxent.scope == "all+unlabeled"
-    unlabeled = min(config.batch_size, size.unlabeled_images) if is_joined else 0
-    return 2 * (labeled + unlabeled) + references
+    unlabeled = min(config.batch_size, size.unlabeled_images) if config.ntxent.takes_unlabeled else 0
+    contrasted = unlabeled if config.ntxent.scope == "unlabeled" else labeled + unlabeled
+    return labeled + unlabeled + contrasted + references
 
 
 def _anomalous_share(config: Phase2Config, images_per_level: tuple[int, ...]) -> float:

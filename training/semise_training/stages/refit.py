@@ -1,7 +1,9 @@
 """The refit: g and h learned anew on the features of the finished f, where a step costs next to nothing."""
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +25,8 @@ class Refit:
     """(1 - alpha) * preference + class_pair_weight * eq. 1 of phase 2, on cached features of the frozen f.
 
     On a few hundred images the passes that f can afford are a few dozen steps, too few for g and h; and what they
-    learned on an f that still moved does not fit the one it became.
+    learned on an f that still moved may not fit the one it became. Where it does, it stays: the g and h that rank the
+    validation images better are kept.
     """
 
     name = "refit"
@@ -37,8 +40,10 @@ class Refit:
         self.model = upstream.model
         self.train = upstream.dataset.parts["train"]
         network = upstream.model.network
-        heads = [*network.projection.parameters(), *network.severity.parameters()]
-        group = {"params": heads, "lr": config.lr, "base_lr": config.lr}
+        self.heads = nn.ModuleList([network.projection, network.severity])
+        # Among the extras the heads of before are in every checkpoint, and are not deployed.
+        self.earlier = self.model.extras["earlier heads"] = copy.deepcopy(self.heads)
+        group = {"params": list(self.heads.parameters()), "lr": config.lr, "base_lr": config.lr}
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW([group], weight_decay=config.weight_decay)
 
     @property
@@ -65,8 +70,6 @@ class Refit:
         if epoch == 0:
             restart_heads(self.upstream)
         self.model.eval()
-        self.model.network.projection.train()
-        self.model.network.severity.train()
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         """Yields ``[B, 2]``: the row of an image, class-balanced, and which of its cached views."""
@@ -111,8 +114,30 @@ class Refit:
         )
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the validation monitors after the last epoch: an epoch takes less time than they do."""
-        return validation_monitors(self.upstream, stage=self.name) if epoch + 1 == self.epochs else {}
+        """Returns the validation monitors after the last epoch, as an epoch takes less time than they do.
+
+        Where the earlier g and h rank the validation images better they come back: ``is_kept`` is False.
+        """
+        if epoch + 1 < self.epochs:
+            return {}
+        refitted, heads = self._monitors(), copy.deepcopy(self.heads.state_dict())
+        self.heads.load_state_dict(self.earlier.state_dict())
+        earlier = self._monitors()
+        is_kept = _rank(refitted) >= _rank(earlier)
+        if is_kept:
+            self.heads.load_state_dict(heads)
+        tau = {"refitted": refitted["kendall_tau"], "earlier": earlier["kendall_tau"]}
+        return {**(refitted if is_kept else earlier), "is_kept": is_kept, "tau": tau}
+
+    def _monitors(self) -> dict[str, object]:
+        deployed = replace(self.upstream, compute=self.upstream.compute.full_precision())
+        return validation_monitors(deployed, stage=self.name)
+
+
+def _rank(monitors: Mapping[str, object]) -> float:
+    """Returns the validation Kendall tau; its least value where it is undefined."""
+    tau = monitors["kendall_tau"]
+    return tau if isinstance(tau, float) else -1.0
 
 
 def restart_heads(upstream: Upstream) -> None:
