@@ -458,12 +458,14 @@ def test_g_and_h_run_in_full_precision_whatever_precision_trains_f(tiny_upstream
         upstream.model.contrast(projected)
     bf16 = replace(upstream.compute, precision="bf16")
     embed(upstream.model.network, upstream.dataset, np.arange(4), compute=bf16)
-    assert seen == [(torch.float32, torch.float32)] * 5
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embed(upstream.model.network, upstream.dataset, np.arange(4), compute=bf16)
+    assert seen == [(torch.float32, torch.float32)] * 7
 
 
 @pytest.mark.parametrize("is_better", [True, False])
 def test_a_refit_stays_where_it_ranks_validation_images_at_least_as_well(is_better, refit, monkeypatch):
-    stage, upstream = refit(refit={"epochs": 2})
+    stage, _ = refit(refit={"epochs": 2})
     refitted = {name: value.clone() for name, value in stage.heads.state_dict().items()}
     taus = iter([0.5, 0.4 if is_better else 0.6])
     monkeypatch.setattr(stage, "_monitors", lambda: {"kendall_tau": next(taus)})

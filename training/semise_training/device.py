@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from semise_sdk.errors import ConfigError
 from semise_training.config import RuntimeConfig
@@ -29,6 +30,14 @@ class Compute:
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """Returns a loss scaler, which does something only in fp16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def in_full_precision(values: Tensor) -> torch.autocast:
+    """Returns the context in which g and h run, whatever precision f is trained in.
+
+    bf16 rounds the entries of a vector by up to 0.4 %: where the vectors lie close, that hides the angle between them.
+    """
+    return torch.autocast(values.device.type, enabled=False)
 
 
 def resolve(runtime: RuntimeConfig) -> Compute:

@@ -11,7 +11,7 @@ from torch import Tensor
 from semise_sdk.errors import TrainingError
 from semise_sdk.models.network import SemiSeNetwork
 from semise_training.data.dataset import Dataset
-from semise_training.device import Compute
+from semise_training.device import Compute, in_full_precision
 
 BATCH = 32
 
@@ -62,8 +62,7 @@ def to_device(images: NDArray[np.uint8], indices: NDArray[np.int64], compute: Co
 def _embed_batch(network: SemiSeNetwork, pixels: Tensor, compute: Compute) -> list[NDArray[np.float32]]:
     with torch.inference_mode(), compute.autocast():
         embedding = network.encoder(pixels).embedding.float()
-    # g and h tell small angles apart, which bf16 does not.
-    with torch.inference_mode():
+    with torch.inference_mode(), in_full_precision(embedding):
         projected = network.projection(embedding)
         severity = network.severity(projected)
     reference = severity if network.config.reference_head == "severity" else projected

@@ -16,6 +16,7 @@ from semise_sdk.models.heads import SeverityHead
 from semise_sdk.models.network import SemiSeNetwork
 from semise_sdk.spec import NetworkConfig
 from semise_training.config import TrainConfig
+from semise_training.device import in_full_precision
 from semise_training.seeds import derived_seed
 
 
@@ -61,14 +62,6 @@ class TrainingModel(nn.Module):
         with in_full_precision(projected):
             vectors: Tensor = head(projected)
         return vectors
-
-
-def in_full_precision(values: Tensor) -> torch.autocast:
-    """Returns the context in which g and h run, whatever precision f is trained in.
-
-    bf16 rounds the entries of a vector by up to 0.4 %: where the vectors lie close, that hides the angle between them.
-    """
-    return torch.autocast(values.device.type, enabled=False)
 
 
 def build_model(config: TrainConfig, *, classes: int, identity: bool) -> TrainingModel:

@@ -53,7 +53,7 @@ class Refit:
 
     @cached_property
     def features(self) -> Tensor:
-        """The features ``[V, n, F]`` of the frozen f, the classifiers' own; computed at the first epoch."""
+        """The features ``[V, n, F]`` of the frozen f, the classifiers' own; computed once, after f was restored."""
         return all_views(self.upstream, self.train, augmented_views=self.config.augmented_views)
 
     @cached_property
