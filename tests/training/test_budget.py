@@ -75,6 +75,7 @@ def test_the_other_readings_of_phase_2_pass_the_views_that_they_foretell(upstrea
         {"alpha": 0.5, "ntxent": {"scope": "all"}, "preference": {"reference": "random"}},
         {"alpha": 0.5, "pairing": "sampled", "ntxent": {"scope": "all+unlabeled"}},
         {"alpha": 0.5, "ntxent": {"scope": "unlabeled"}},
+        {"alpha": 0.5, "ntxent": {"scope": "none"}},
         {"alpha": 0.5, "ntxent": {"scope": "anomalous", "views": "original_aug"}, "batches_per_epoch": 2},
     ]
     for index, phase2 in enumerate(readings):

@@ -91,12 +91,12 @@ class Phase1Config(PairStageConfig):
 
 
 class NTXentConfig(Section):
-    """Eq. 2 and its readings."""
+    """Eq. 2 and its readings; ``scope`` says which images enter it, ``anomalous`` being the paper's."""
 
     temperature: Positive = 0.2
     norm: Literal["simclr", "paper"] = "simclr"
     views: Literal["original_aug", "two_aug"] = "two_aug"
-    scope: Literal["anomalous", "all", "all+unlabeled", "unlabeled"] = "all+unlabeled"
+    scope: Literal["anomalous", "all", "all+unlabeled", "unlabeled", "none"] = "all+unlabeled"
     mask: Literal["none", "image", "group"] = "image"
 
     @property

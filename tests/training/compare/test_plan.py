@@ -59,9 +59,9 @@ def test_fewer_labels_are_for_the_named_rows_and_bring_semise_without_unlabeled_
         "majority-split0-seed0", "semise-split0-seed0", "semise-labeled-split0-seed0",
         "semise-labels0.1-split0-seed0", "semise-labeled-labels0.1-split0-seed0",
     }  # fmt: skip
-    assert found["semise-labeled-labels0.1-split0-seed0"].phase2.ntxent.scope == "all"
+    assert found["semise-labeled-labels0.1-split0-seed0"].phase2.ntxent.scope == "none"
     assert found["semise-labels0.1-split0-seed0"].data.label_fraction == 0.1
-    assert found["semise-labels0.1-split0-seed0"].phase2.ntxent.scope == "all+unlabeled"
+    assert found["semise-labels0.1-split0-seed0"].phase2.ntxent.scope == "unlabeled"
 
 
 def manifest(*, severities=(0, 1), splits=(None,)):

@@ -43,7 +43,7 @@ def rows_of(methods: Sequence[str], variants: Sequence[str], *, with_fractions: 
         find_method(name)
     rows += [parse_variant(text) for text in variants]
     if with_fractions and "semise" in methods:
-        rows.append(Row(name=LABELED_ONLY, method="semise", settings={"phase2": {"ntxent": {"scope": "all"}}}))
+        rows.append(Row(name=LABELED_ONLY, method="semise", settings={"phase2": {"ntxent": {"scope": "none"}}}))
     return tuple(rows)
 
 

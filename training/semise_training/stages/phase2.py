@@ -133,7 +133,7 @@ class Phase2:
         """Returns the images of NT-Xent: the labeled ones in its scope, then the unlabeled ones."""
         if self.config.alpha == 0:
             return Contrasted(labeled, labeled[:0])
-        in_scope = np.full(len(labeled), self.config.ntxent.scope != "unlabeled")
+        in_scope = np.full(len(labeled), self.config.ntxent.scope not in ("unlabeled", "none"))
         if self.config.ntxent.scope == "anomalous":
             in_scope = self.upstream.dataset.levels[labeled] > 0
         first = np.concatenate([labeled, next(self.unlabeled, labeled[:0])])
@@ -245,7 +245,7 @@ def views_per_batch(config: Phase2Config, size: DataSize) -> float:
     if config.ntxent.scope == "anomalous":
         return labeled * (1 + _anomalous_share(config, size.images_per_level)) + references
     unlabeled = min(config.batch_size, size.unlabeled_images) if config.ntxent.takes_unlabeled else 0
-    contrasted = unlabeled if config.ntxent.scope == "unlabeled" else labeled + unlabeled
+    contrasted = unlabeled + (0 if config.ntxent.scope in ("unlabeled", "none") else labeled)
     return labeled + unlabeled + contrasted + references
 
 
