@@ -492,7 +492,7 @@ def test_ntxent_may_take_unlabeled_images_alone(phase2):
 
 def test_normalisation_is_held_only_where_weights_bring_its_statistics(tiny_upstream, tmp_path):
     config, upstream = tiny_upstream()
-    assert config.encoder.hold_norm
+    assert config.optimizer.hold_norm
     assert not upstream.model.network.encoder.holds_norm
     weights = tmp_path / "weights.safetensors"
     state = upstream.model.network.encoder.body.state_dict()

@@ -109,14 +109,11 @@ class EncoderConfig(Section):
     """f: any timm encoder with 2-D feature maps.
 
     ``init`` is ``pretrained`` (timm downloads its weights), ``file`` (``weights``, safetensors) or ``scratch``.
-    ``hold_norm`` keeps the statistics of batch normalisation that weights bring, as few images estimate them badly; an
-    encoder from scratch has none to keep.
     """
 
     name: str = "resnet50.tv_in1k"
     init: Literal["pretrained", "file", "scratch"] = "pretrained"
     weights: Path | None = None
-    hold_norm: bool = False
 
     @model_validator(mode="after")
     def _weights_belong_to_file(self) -> "EncoderConfig":

@@ -78,7 +78,7 @@ def build_model(config: TrainConfig, *, classes: int, identity: bool) -> Trainin
     if config.unet.epochs and len(config.unet.decoder_channels) < levels:
         raise ConfigError(f"expected {levels} unet.decoder_channels for this encoder, found fewer")
     network = SemiSeNetwork(network_config(config, body, classes=classes, identity=identity), body)
-    network.encoder.holds_norm = config.encoder.hold_norm and config.encoder.init != "scratch"
+    network.encoder.holds_norm = config.optimizer.hold_norm and config.encoder.init != "scratch"
     separate = config.heads.separate_ntxent_head and not identity
     ntxent_head = SeverityHead(config.heads.vector_dim, residual=config.heads.residual) if separate else None
     return TrainingModel(network, ntxent_head).to(memory_format=torch.channels_last)

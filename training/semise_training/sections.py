@@ -17,7 +17,11 @@ class Section(BaseModel):
 
 
 class OptimizerConfig(Section):
-    """One optimiser; ``head_lr`` is the rate of what stands on f; ``momentum`` is SGD's, ``betas`` are AdamW's."""
+    """One optimiser; ``head_lr`` is the rate of what stands on f; ``momentum`` is SGD's, ``betas`` are AdamW's.
+
+    ``hold_norm`` keeps the statistics of batch normalisation that the encoder's weights bring, as few images estimate
+    them badly; an encoder from scratch has none to keep.
+    """
 
     name: Literal["sgd", "adamw"] = "adamw"
     lr: Positive = 5e-4
@@ -28,6 +32,7 @@ class OptimizerConfig(Section):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: Fraction = 0.05
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    hold_norm: bool = False
 
 
 class StageConfig(Section):

@@ -13,7 +13,7 @@ from semise_training.config import DataConfig, TrainConfig, build_config, merge
 from semise_training.data.manifest import Manifest
 from semise_training.methods import find_method
 
-_LEARNING = ("encoder", "heads", "optimizer", "phase1", "phase2", "refit", "simclr", "supervised", "soda")
+_LEARNING = ("heads", "optimizer", "phase1", "phase2", "refit", "simclr", "supervised", "soda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
