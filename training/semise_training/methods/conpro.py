@@ -6,5 +6,5 @@ from semise_training.methods.phases import PHASE1, PHASE2
 CONPRO = Method(
     "phase 1, then the preference loss (eq. 3) alone",
     upstream=(PHASE1, PHASE2),
-    overrides={"phase1": {"pairs": "binary"}, "phase2": {"alpha": 0.0, "class_pair_weight": 0.0}},
+    overrides={"phase2": {"alpha": 0.0, "class_pair_weight": 0.0}},
 )
