@@ -1,5 +1,7 @@
 """g, h and the grade classifier: the small networks on top of the encoder's pooled feature."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -43,6 +45,11 @@ class CentredLinear(nn.Linear):
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
         self.register_buffer("centre", torch.zeros(in_features))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        # Runs and bundles of before there was a centre hold none: theirs is zero.
+        state_dict.setdefault(f"{prefix}centre", torch.zeros_like(self.centre))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns ``[..., out_features]`` of ``[..., in_features]``."""

@@ -477,18 +477,6 @@ def test_files_of_a_folder_are_found_whatever_they_are_called(dicom, tmp_path) -
         np.testing.assert_array_equal(read_image(image.path).pixels, GREY)
 
 
-def test_sixteen_threads_read_what_one_reads(dicom) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_sixteen_threads_read_what_one_reads(dicom, assert_sixteen_threads_read_what_one_reads) -> None:
     sources = [dicom(GREY), dicom(COLOUR), dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG), dicom(GREY)[:400]]
-
-    def outcome(data: bytes) -> tuple[str, bytes]:
-        try:
-            record = read_image(data)
-        except ImageReadError as error:
-            return error.reason, b""
-        return record.format, record.pixels.tobytes()
-
-    serial = [outcome(data) for data in sources]
-    with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(outcome, sources * 20)) == serial * 20
+    assert_sixteen_threads_read_what_one_reads(sources)

@@ -8,15 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 from semise_sdk.errors import TrainingError
-from semise_sdk.references import mean_direction
 from semise_training.checkpoint import state_digest
 from semise_training.embedding import embed
 from semise_training.losses import corn_loss, cosine_distance, supcon_loss
 from semise_training.model import build_model
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.phase1 import Phase1
-from semise_training.stages.phase2 import Phase2
-from semise_training.stages.refit import Refit
+from semise_training.stages.phase2 import Phase2, weighted_pairs
 from semise_training.stages.simclr import SimCLR
 from semise_training.stages.supervised import Supervised
 from semise_training.stages.unet import UnetStage
@@ -210,8 +208,10 @@ def test_phase1_is_watched_on_what_it_trains(tiny_upstream):
 def test_an_image_is_no_pair_with_itself(phase2):
     stage = phase2()
     vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(1))
-    once = float(stage._class_pairs(vectors, np.array([0, 3])))
-    repeated = float(stage._class_pairs(vectors[[0, 0, 1]], np.array([0, 0, 3])))
+    ids, levels = torch.tensor([0, 3]), torch.tensor([0, 1])
+    repeats = [0, 0, 1]
+    once = float(weighted_pairs(vectors, levels, ids, stage.config))
+    repeated = float(weighted_pairs(vectors[repeats], levels[repeats], ids[repeats], stage.config))
     assert once > 0.01
     assert repeated == pytest.approx(once)
 
@@ -379,74 +379,6 @@ def test_held_normalisation_keeps_its_statistics_but_learns_its_scale(held, tiny
     assert all(scale.grad is not None for scale in scales)
 
 
-@pytest.fixture
-def refit(tiny_upstream):
-    """Returns a refit at its first epoch and its upstream, with overrides."""
-
-    def build(**overrides):
-        config, upstream = tiny_upstream(overrides)
-        stage = Refit(upstream, config.refit, config.phase2)
-        torch.manual_seed(0)
-        stage.begin_epoch(0)
-        return stage, upstream
-
-    return build
-
-
-@pytest.mark.parametrize("centred", [True, False])
-def test_a_refit_starts_g_and_h_anew_and_leaves_f_alone(centred, tiny_upstream):
-    config, upstream = tiny_upstream({"heads": {"centred": centred}})
-    network = upstream.model.network
-    if centred:
-        centre_projection(upstream)
-    torch.nn.init.ones_(network.severity.last.weight)
-    before, g = state_digest(network.encoder), network.projection.weight.clone()
-    stage = Refit(upstream, config.refit, config.phase2)
-    stage.begin_epoch(0)
-    assert not network.severity.last.weight.any()
-    assert not torch.equal(network.projection.weight, g)
-    assert bool(network.projection.centre.any()) == centred
-    g = network.projection.weight.clone()
-    stage.begin_epoch(1)
-    for batch in stage.batches(1):
-        stage.optimizer.zero_grad()
-        torch.stack(list(stage.terms(batch, seed=0).values())).sum().backward()
-        stage.optimizer.step()
-    assert not torch.equal(network.projection.weight, g)
-    assert state_digest(network.encoder) == before
-    assert upstream.model.views == 0
-
-
-def test_a_refit_takes_phase_2s_preference_and_pairs_on_severity_vectors(refit):
-    phase2 = {"alpha": 0.25, "class_pair_weight": 0.5, "preference": {"beta": 3.0}}
-    stage, upstream = refit(phase2=phase2)
-    rows = np.arange(6)
-    terms = stage.terms(np.stack([rows, np.zeros(6, np.int64)], axis=1), seed=0)
-    vectors = embed(upstream.model.network, upstream.dataset, stage.train, compute=upstream.compute).severity
-    levels = upstream.dataset.levels[stage.train]
-    reference = torch.from_numpy(mean_direction(vectors[levels == 0])).float()
-    severity = cosine_distance(torch.from_numpy(vectors), reference.expand(len(vectors), -1))[:6].numpy()
-    pairs = [(i, j) for i in rows for j in rows if levels[i] > levels[j]]
-    preference = np.mean([np.log1p(np.exp(-3.0 * (severity[i] - severity[j]))) for i, j in pairs])
-    unit = vectors[:6] / np.linalg.norm(vectors[:6], axis=1, keepdims=True)
-    distances = 1 - unit @ unit.T
-    upper = np.triu(np.ones((6, 6), bool), 1)
-    alike = levels[:6, None] == levels[None, :6]
-    eq1 = ((distances**2)[upper & alike].mean() + (np.maximum(0, 1 - distances) ** 2)[upper & ~alike].mean()) / 4
-    assert {name: term.item() for name, term in terms.items()} == {
-        "preference": pytest.approx(0.75 * preference, rel=1e-4), "pairs": pytest.approx(0.5 * eq1, rel=1e-4)
-    }  # fmt: skip
-
-
-def test_a_refit_deals_every_grade_equally_often_and_every_view(refit):
-    stage, upstream = refit(refit={"batch_size": 6, "augmented_views": 2})
-    assert stage.features.shape[:2] == (3, len(stage.train))
-    dealt = np.concatenate(list(stage.batches(0)))
-    assert np.bincount(upstream.dataset.levels[stage.train][dealt[:, 0]]).tolist() == [6, 6, 6]
-    assert set(dealt[:, 1]) == {0, 1, 2}
-    assert np.array_equal(dealt, np.concatenate(list(stage.batches(0))))
-
-
 def test_g_and_h_run_in_full_precision_whatever_precision_trains_f(tiny_upstream):
     _, upstream = tiny_upstream()
     seen = []
@@ -461,21 +393,6 @@ def test_g_and_h_run_in_full_precision_whatever_precision_trains_f(tiny_upstream
     with torch.autocast("cpu", dtype=torch.bfloat16):
         embed(upstream.model.network, upstream.dataset, np.arange(4), compute=bf16)
     assert seen == [(torch.float32, torch.float32)] * 7
-
-
-@pytest.mark.parametrize("is_better", [True, False])
-def test_a_refit_stays_where_it_ranks_validation_images_at_least_as_well(is_better, refit, monkeypatch):
-    stage, _ = refit(refit={"epochs": 2})
-    refitted = {name: value.clone() for name, value in stage.heads.state_dict().items()}
-    taus = iter([0.5, 0.4 if is_better else 0.6])
-    monkeypatch.setattr(stage, "_monitors", lambda: {"kendall_tau": next(taus)})
-    assert stage.end_epoch(0) == {}
-    figures = stage.end_epoch(1)
-    assert figures["is_kept"] == is_better
-    assert figures["kendall_tau"] == (0.5 if is_better else 0.6)
-    expected = refitted if is_better else stage.earlier.state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in stage.heads.state_dict().items())
-    assert not torch.equal(refitted["0.weight"], stage.earlier.state_dict()["0.weight"])
 
 
 def test_ntxent_may_take_unlabeled_images_alone(phase2):
@@ -500,3 +417,11 @@ def test_normalisation_is_held_only_where_weights_bring_its_statistics(tiny_upst
     pretrained = config.encoder.model_copy(update={"init": "file", "weights": weights})
     model = build_model(config.model_copy(update={"encoder": pretrained}), classes=3, identity=False)
     assert model.network.encoder.holds_norm
+
+
+def test_weights_of_before_g_had_a_centre_load_with_none(tiny_upstream):
+    network = tiny_upstream()[1].model.network
+    older = {name: value for name, value in network.state_dict().items() if name != "projection.centre"}
+    network.projection.centre.fill_(1.0)
+    network.load_state_dict(older)
+    assert not network.projection.centre.any()

@@ -105,6 +105,11 @@ class NTXentConfig(Section):
     mask: Literal["none", "image", "group"] = "image"
 
     @property
+    def takes_labeled(self) -> bool:
+        """Whether images with a label enter, all or the anomalous ones."""
+        return self.scope not in ("unlabeled", "none")
+
+    @property
     def takes_unlabeled(self) -> bool:
         """Whether images without a label enter."""
         return self.scope in ("all+unlabeled", "unlabeled")

@@ -121,7 +121,8 @@ class Phase2:
         if self.config.alpha < 1:
             terms["preference"] = (1 - self.config.alpha) * self._preference(projected, labeled)
         if self.config.class_pair_weight > 0:
-            terms["pairs"] = self.config.class_pair_weight * self._class_pairs(projected.labeled, labeled)
+            ids = torch.from_numpy(labeled).to(projected.labeled.device)
+            terms["pairs"] = weighted_pairs(projected.labeled, self.upstream.levels(labeled), ids, self.config)
         if self.config.rank_n_contrast_weight > 0:
             contrast = self._rank_n_contrast(projected.labeled, labeled)
             terms["rank_n_contrast"] = self.config.rank_n_contrast_weight * contrast
@@ -133,7 +134,7 @@ class Phase2:
         """Returns the images of NT-Xent: the labeled ones in its scope, then the unlabeled ones."""
         if self.config.alpha == 0:
             return Contrasted(labeled, labeled[:0])
-        in_scope = np.full(len(labeled), self.config.ntxent.scope not in ("unlabeled", "none"))
+        in_scope = np.full(len(labeled), self.config.ntxent.takes_labeled)
         if self.config.ntxent.scope == "anomalous":
             in_scope = self.upstream.dataset.levels[labeled] > 0
         first = np.concatenate([labeled, next(self.unlabeled, labeled[:0])])
@@ -205,17 +206,6 @@ class Phase2:
         vectors = self.model.severity(projected.references) if through_h else projected.references
         return vectors.detach() if self.config.preference.detach_reference else vectors
 
-    def _class_pairs(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
-        levels = self.upstream.levels(labeled)
-        classes = levels if self.config.class_pairs == "classes" else (levels > 0).long()
-        return class_pair_loss(
-            vectors,
-            classes,
-            margin=self.config.class_pair_margin,
-            margin_per_level=self.config.class_pair_margin_per_level,
-            image_ids=torch.from_numpy(labeled).to(vectors.device),
-        )
-
     def _rank_n_contrast(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
         severity, levels = self.model.severity(vectors), self.upstream.levels(labeled)
         return rank_n_contrast_loss(severity, levels, temperature=self.config.rank_n_contrast_temperature)
@@ -234,6 +224,19 @@ class Phase2:
         return figures
 
 
+def weighted_pairs(vectors: Tensor, levels: Tensor, image_ids: Tensor, config: Phase2Config) -> Tensor:
+    """Returns ``class_pair_weight`` times eq. 1 over all pairs of ``vectors [B, D]``, as phase 2 keeps it on."""
+    classes = levels if config.class_pairs == "classes" else (levels > 0).long()
+    loss = class_pair_loss(
+        vectors,
+        classes,
+        margin=config.class_pair_margin,
+        margin_per_level=config.class_pair_margin_per_level,
+        image_ids=image_ids,
+    )
+    return config.class_pair_weight * loss
+
+
 def views_per_batch(config: Phase2Config, size: DataSize) -> float:
     """Returns how many images a batch passes through f, a mean where NT-Xent takes the anomalous ones only."""
     is_sampled = config.pairing == "sampled"
@@ -245,7 +248,7 @@ def views_per_batch(config: Phase2Config, size: DataSize) -> float:
     if config.ntxent.scope == "anomalous":
         return labeled * (1 + _anomalous_share(config, size.images_per_level)) + references
     unlabeled = min(config.batch_size, size.unlabeled_images) if config.ntxent.takes_unlabeled else 0
-    contrasted = unlabeled + (0 if config.ntxent.scope in ("unlabeled", "none") else labeled)
+    contrasted = unlabeled + (labeled if config.ntxent.takes_labeled else 0)
     return labeled + unlabeled + contrasted + references
 
 

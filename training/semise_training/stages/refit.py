@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from semise_sdk.models.heads import SeverityHead, projection_head
-from semise_training.losses import class_pair_loss, cosine_distance, inbatch_preference_loss
+from semise_training.losses import cosine_distance, inbatch_preference_loss
 from semise_training.pairing import balanced_batches
 from semise_training.sections import Phase2Config, RefitConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import all_views
+from semise_training.stages.phase2 import weighted_pairs
 from semise_training.stages.upstream import Upstream, centre_projection, validation_monitors
 
 
@@ -90,7 +91,7 @@ class Refit:
         )
         terms = {"preference": share * preference}
         if self.phase2.class_pair_weight > 0:
-            terms["pairs"] = self.phase2.class_pair_weight * self._class_pairs(vectors, levels, rows)
+            terms["pairs"] = weighted_pairs(vectors, levels, rows, self.phase2)
         return terms
 
     def _vectors(self, features: Tensor) -> Tensor:
@@ -102,17 +103,6 @@ class Refit:
         healthy = normalize(self._vectors(self.features[0, self.levels == 0]), dim=1)
         return normalize(healthy.mean(dim=0, keepdim=True), dim=1)
 
-    def _class_pairs(self, vectors: Tensor, levels: Tensor, rows: Tensor) -> Tensor:
-        options = self.phase2
-        classes = levels if options.class_pairs == "classes" else (levels > 0).long()
-        return class_pair_loss(
-            vectors,
-            classes,
-            margin=options.class_pair_margin,
-            margin_per_level=options.class_pair_margin_per_level,
-            image_ids=rows,
-        )
-
     def end_epoch(self, epoch: int) -> dict[str, object]:
         """Returns the validation monitors after the last epoch, as an epoch takes less time than they do.
 
@@ -123,7 +113,7 @@ class Refit:
         refitted, heads = self._monitors(), copy.deepcopy(self.heads.state_dict())
         self.heads.load_state_dict(self.earlier.state_dict())
         earlier = self._monitors()
-        is_kept = _rank(refitted) >= _rank(earlier)
+        is_kept = _validation_tau(refitted) >= _validation_tau(earlier)
         if is_kept:
             self.heads.load_state_dict(heads)
         tau = {"refitted": refitted["kendall_tau"], "earlier": earlier["kendall_tau"]}
@@ -134,7 +124,7 @@ class Refit:
         return validation_monitors(deployed, stage=self.name)
 
 
-def _rank(monitors: Mapping[str, object]) -> float:
+def _validation_tau(monitors: Mapping[str, object]) -> float:
     """Returns the validation Kendall tau; its least value where it is undefined."""
     tau = monitors["kendall_tau"]
     return tau if isinstance(tau, float) else -1.0
