@@ -208,7 +208,7 @@ def test_phase1_is_watched_on_what_it_trains(tiny_upstream):
 def test_an_image_is_no_pair_with_itself(phase2):
     stage = phase2()
     vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(1))
-    ids, levels = torch.tensor([0, 3]), torch.tensor([0, 1])
+    ids, levels = torch.tensor([0, 3]), torch.tensor([0, 0])
     repeats = [0, 0, 1]
     once = float(weighted_pairs(vectors, levels, ids, stage.config))
     repeated = float(weighted_pairs(vectors[repeats], levels[repeats], ids[repeats], stage.config))
