@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format benchmarks clean
+.PHONY: demo test robustness lint format benchmarks clean
 
 demo: $(INSTALLED)
 	rm -rf demo
@@ -12,6 +12,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# The suites of tests/robustness at full size, which `make test` runs at a small one; figures are printed by name.
+robustness: $(INSTALLED)
+	SEMISE_ROBUSTNESS=full $(BIN)/python -m pytest tests/robustness --timeout 3600
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
