@@ -99,3 +99,29 @@ def test_a_refit_stays_where_it_ranks_validation_images_at_least_as_well(is_bett
     expected = refitted if is_better else stage.earlier.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in stage.heads.state_dict().items())
     assert not torch.equal(refitted["0.weight"], stage.earlier.state_dict()["0.weight"])
+
+
+def test_dropout_of_a_refit_puts_values_at_the_centre_and_keeps_their_mean(refit):
+    stage, upstream = refit(refit={"dropout": 0.5})
+    batch = np.stack([np.zeros(6, np.int64), np.zeros(6, np.int64)], axis=1)
+    seen: list[torch.Tensor] = []
+    stage._vectors = lambda features, inner=stage._vectors: seen.append(features) or inner(features)
+    for seed in range(400):
+        stage.terms(batch, seed=seed)
+    # Besides the batch, each step looks at the healthy images, as they are.
+    dropped = torch.stack(seen[::2]).flatten(0, 1)
+    whole, centre = stage.features[0, 0], upstream.model.network.projection.centre
+    speaks = whole != centre
+    assert (dropped == centre)[:, speaks].double().mean() == pytest.approx(0.5, abs=0.01)
+    assert dropped.mean(dim=0).numpy() == pytest.approx(whole.numpy(), abs=0.15 * float((whole - centre).abs().max()))
+    assert torch.equal(seen[1], stage.features[0, stage.levels == 0])
+
+
+def test_dropout_of_a_refit_depends_on_the_steps_seed_alone(refit):
+    batch = np.stack([np.arange(6), np.zeros(6, np.int64)], axis=1)
+    losses = []
+    for dropout, seed in ((0.5, 1), (0.5, 1), (0.5, 2), (0.0, 1), (0.0, 2)):
+        stage, _ = refit(refit={"dropout": dropout})
+        losses.append(float(stage.terms(batch, seed=seed)["preference"].detach()))
+    assert losses[0] == losses[1] != losses[2]
+    assert losses[3] == losses[4] != losses[0]

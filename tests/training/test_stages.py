@@ -251,6 +251,34 @@ def test_rank_n_contrast_joins_phase_2_where_it_has_a_weight(phase2):
     assert terms[1.0]["rank_n_contrast"] == pytest.approx(2 * terms[0.5]["rank_n_contrast"], rel=1e-4)
 
 
+def test_cross_entropy_of_f_joins_phase_2_where_it_has_a_weight(phase2):
+    stage = phase2()
+    assert "cross_entropy" not in next_terms(stage)
+    assert "grade" not in stage.model.extras
+    terms = {weight: next_terms(phase2({"cross_entropy_weight": weight})) for weight in (0.5, 1.0)}
+    assert terms[1.0]["cross_entropy"] == pytest.approx(2 * terms[0.5]["cross_entropy"], rel=1e-4)
+    assert {name: terms[0.5][name] for name in ("preference", "pairs")} == pytest.approx(
+        {name: terms[1.0][name] for name in ("preference", "pairs")}, rel=1e-4
+    )
+
+
+def test_cross_entropy_of_phase_2_is_that_of_the_grades_and_reaches_f_and_its_head(phase2):
+    stage = phase2({"cross_entropy_weight": 1.0, "alpha": 0.0})
+    batch = next(iter(stage.batches(0)))
+    loss = stage.terms(batch, seed=5)["cross_entropy"]
+    head = stage.model.extras["grade"]
+    features = stage.model.features(stage.upstream.augmented(batch, seed=5)).detach().numpy()
+    logits = features @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    levels = stage.upstream.dataset.levels[batch]
+    by_hand = np.mean([np.log(np.exp(row - row[level]).sum()) for row, level in zip(logits, levels, strict=True)])
+    assert float(loss) == pytest.approx(float(by_hand), rel=1e-4)
+    loss.backward()
+    assert head.weight.grad.abs().sum() > 0
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in stage.model.network.encoder.parameters())
+    trained = {id(p) for group in stage.optimizer.param_groups for p in group["params"]}
+    assert id(head.weight) in trained
+
+
 def test_batches_per_epoch_set_the_length_of_an_epoch(tiny_upstream):
     overrides = {"phase1": {"batches_per_epoch": 5}, "phase2": {"batches_per_epoch": 2}}
     config, upstream = tiny_upstream(overrides)

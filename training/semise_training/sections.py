@@ -128,7 +128,8 @@ class PreferenceConfig(Section):
 class Phase2Config(PairStageConfig):
     """Phase 2: alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1 kept on.
 
-    ``rank_n_contrast_weight`` above 0 adds Rank-N-Contrast on the severity vectors of the labeled images.
+    ``cross_entropy_weight`` above 0 adds the cross-entropy of a linear grade classifier on f, and
+    ``rank_n_contrast_weight`` Rank-N-Contrast on the severity vectors, both of the labeled images.
     """
 
     epochs: Count = 10
@@ -138,6 +139,7 @@ class Phase2Config(PairStageConfig):
     class_pairs: Literal["binary", "classes"] = "classes"
     class_pair_margin: Positive = 1.0
     class_pair_margin_per_level: Annotated[float, Field(ge=0)] = 0.0
+    cross_entropy_weight: Annotated[float, Field(ge=0)] = 0.0
     rank_n_contrast_weight: Annotated[float, Field(ge=0)] = 0.0
     rank_n_contrast_temperature: Positive = 0.2
     ntxent: NTXentConfig = NTXentConfig()
@@ -147,12 +149,14 @@ class Phase2Config(PairStageConfig):
 class RefitConfig(StageConfig):
     """The refit: g and h anew, by phase 2's loss without NT-Xent, on the features of the finished f; 0 epochs: none.
 
-    Its steps read cached features of each training image as it is and of ``augmented_views`` views, the classifier's.
+    Its steps read cached features of each training image as it is and of ``augmented_views`` views, the classifier's,
+    each value left out with probability ``dropout``.
     """
 
     epochs: Count = 0
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmented_views: Count = 4
 
 

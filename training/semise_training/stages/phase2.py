@@ -24,13 +24,24 @@ from semise_training.monitors import alignment, gradient_norms
 from semise_training.pairing import balanced_batches, sampled_pairs, unlabeled_batches
 from semise_training.sections import OptimizerConfig, Phase2Config
 from semise_training.seeds import derived_seed
-from semise_training.stages.upstream import Upstream, batched, build_optimizer, validation_monitors
+from semise_training.stages.upstream import (
+    GRADE_HEAD,
+    Upstream,
+    add_grade_head,
+    batched,
+    build_optimizer,
+    validation_monitors,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """g's outputs of one batch: the labeled images, both views of NT-Xent's images, and the references."""
+    """g's outputs of one batch: the labeled images, both views of NT-Xent's images, and the references.
 
+    ``features`` are f's of the labeled images.
+    """
+
+    features: Tensor
     labeled: Tensor
     first_view: Tensor
     second_view: Tensor
@@ -51,7 +62,7 @@ class Contrasted:
 
 
 class Phase2:
-    """alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1 + weighted Rank-N-Contrast."""
+    """alpha * NT-Xent + (1 - alpha) * preference + class_pair_weight * eq. 1, and what else has a weight."""
 
     name = "phase2"
     selection: str | None = None
@@ -61,6 +72,8 @@ class Phase2:
         self.config = config
         self.epochs = config.epochs
         self.model = upstream.model
+        if config.cross_entropy_weight > 0:
+            add_grade_head(upstream, stage=self.name)
         self.optimizer = build_optimizer(upstream.model, optimizer)
         self.train = upstream.dataset.parts["train"]
         self.reference: Tensor | None = None
@@ -123,6 +136,8 @@ class Phase2:
         if self.config.class_pair_weight > 0:
             ids = torch.from_numpy(labeled).to(projected.labeled.device)
             terms["pairs"] = weighted_pairs(projected.labeled, self.upstream.levels(labeled), ids, self.config)
+        if self.config.cross_entropy_weight > 0:
+            terms["cross_entropy"] = self.config.cross_entropy_weight * self._cross_entropy(projected.features, labeled)
         if self.config.rank_n_contrast_weight > 0:
             contrast = self._rank_n_contrast(projected.labeled, labeled)
             terms["rank_n_contrast"] = self.config.rank_n_contrast_weight * contrast
@@ -150,10 +165,11 @@ class Phase2:
             planes.append(self.upstream.augmented(second, seed=derived_seed(seed, "second view")))
         if len(references):
             planes.append(self.upstream.original(references))
-        projected = self.model.project(torch.cat(planes))
+        features = self.model.features(torch.cat(planes))
+        projected = self.model.projected(features)
         views, second_view, reference = torch.split(projected, [len(first), len(second), len(references)])
         places = torch.from_numpy(contrasted.places).to(views.device)
-        return Projected(views[: len(labeled)], views[places], second_view, reference)
+        return Projected(features[: len(labeled)], views[: len(labeled)], views[places], second_view, reference)
 
     def _reference_images(self, pairs: int, *, seed: int) -> NDArray[np.int64]:
         if self.config.preference.reference == "mean" or self.config.alpha == 1:
@@ -205,6 +221,12 @@ class Phase2:
         through_h = self.model.network.config.reference_head == "severity"
         vectors = self.model.severity(projected.references) if through_h else projected.references
         return vectors.detach() if self.config.preference.detach_reference else vectors
+
+    def _cross_entropy(self, features: Tensor, labeled: NDArray[np.int64]) -> Tensor:
+        # Batches hold every grade equally often: no class weights.
+        return nn.functional.cross_entropy(
+            self.model.extras[GRADE_HEAD](features).float(), self.upstream.levels(labeled)
+        )
 
     def _rank_n_contrast(self, vectors: Tensor, labeled: NDArray[np.int64]) -> Tensor:
         severity, levels = self.model.severity(vectors), self.upstream.levels(labeled)

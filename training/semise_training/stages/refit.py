@@ -83,7 +83,7 @@ class Refit:
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
         """Returns the two terms of a batch, both on the severity vectors."""
         rows, views = torch.from_numpy(batch.T.copy()).to(self.levels.device)
-        vectors, levels = self._vectors(self.features[views, rows]), self.levels[rows]
+        vectors, levels = self._vectors(self._dropped(self.features[views, rows], seed=seed)), self.levels[rows]
         options, share = self.phase2.preference, 1 - self.phase2.alpha
         distances = cosine_distance(vectors, self._reference().expand_as(vectors))
         preference = inbatch_preference_loss(
@@ -93,6 +93,15 @@ class Refit:
         if self.phase2.class_pair_weight > 0:
             terms["pairs"] = weighted_pairs(vectors, levels, rows, self.phase2)
         return terms
+
+    def _dropped(self, features: Tensor, *, seed: int) -> Tensor:
+        """Returns features ``[B, F]`` with a random part of them at the centre of g, where they say nothing."""
+        if self.config.dropout == 0:
+            return features
+        generator = torch.Generator().manual_seed(derived_seed(seed, "dropout"))
+        kept = (torch.rand(features.shape, generator=generator) >= self.config.dropout).to(features.device)
+        centre = self.model.network.projection.get_buffer("centre")
+        return centre + kept * (features - centre) / (1 - self.config.dropout)
 
     def _vectors(self, features: Tensor) -> Tensor:
         return self.model.severity(self.model.projected(features))

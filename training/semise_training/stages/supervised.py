@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from semise_training.pairing import unlabeled_batches
 from semise_training.sections import OptimizerConfig, SupervisedConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import class_weights
-from semise_training.stages.upstream import Upstream, build_optimizer, unordered_monitors
+from semise_training.stages.upstream import Upstream, add_grade_head, build_optimizer, unordered_monitors
 
 
 class Supervised:
@@ -30,12 +29,10 @@ class Supervised:
         self.epochs = config.epochs
         self.model = upstream.model
         self.train = upstream.dataset.parts["train"]
-        torch.manual_seed(derived_seed(upstream.seed, self.name, "head"))
-        width, classes = upstream.model.network.encoder.feature_dim, upstream.dataset.classes
-        self.head = nn.Linear(width, classes).to(upstream.compute.device)
-        self.model.extras["grade"] = self.head
+        self.head = add_grade_head(upstream, stage=self.name)
         self.optimizer = build_optimizer(upstream.model, optimizer)
-        self.class_weights = class_weights(upstream.levels(self.train), classes) if config.class_weighted else None
+        levels, classes = upstream.levels(self.train), upstream.dataset.classes
+        self.class_weights = class_weights(levels, classes) if config.class_weighted else None
 
     @property
     def trained(self) -> nn.Module:

@@ -18,6 +18,10 @@ from semise_training.device import Compute
 from semise_training.embedding import Vectors, embed, to_device
 from semise_training.model import TrainingModel
 from semise_training.sections import OptimizerConfig
+from semise_training.seeds import derived_seed
+
+# Its place among the extras, the same in every stage that trains one.
+GRADE_HEAD = "grade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,14 @@ def centre_projection(upstream: Upstream) -> None:
     vectors = embed(upstream.model.network, upstream.dataset, images, compute=upstream.compute.full_precision())
     mean = torch.from_numpy(vectors.embedding.mean(axis=0))
     upstream.model.network.projection.get_buffer("centre").copy_(mean)
+
+
+def add_grade_head(upstream: Upstream, *, stage: str) -> nn.Linear:
+    """Returns a linear grade classifier on f, new among the model's extras, whose start the stage's name decides."""
+    torch.manual_seed(derived_seed(upstream.seed, stage, "head"))
+    head = nn.Linear(upstream.model.network.encoder.feature_dim, upstream.dataset.classes)
+    upstream.model.extras[GRADE_HEAD] = head.to(upstream.compute.device)
+    return head
 
 
 def build_optimizer(model: TrainingModel, config: OptimizerConfig) -> torch.optim.Optimizer:
