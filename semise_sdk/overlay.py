@@ -1,4 +1,4 @@
-"""Severity maps and masks drawn over the image, as PNG."""
+"""Severity maps and masks drawn over the image, or as layers of their own; PNG."""
 
 import io
 
@@ -44,19 +44,28 @@ def severity_overlay(pixels: NDArray[np.uint8], severity_map: NDArray[np.float32
         pixels: The image, ``uint8 [H, W, 3]``.
         severity_map: Severity of each pixel, ``[H, W]`` of 0 to 2; ``MAP_TOP`` and above have the top colour.
     """
-    share = np.clip(severity_map / MAP_TOP, 0, 1)
-    levels = np.arange(256) / 255 * (len(_SCALE) - 1)
-    table = np.stack([np.interp(levels, np.arange(len(_SCALE)), channel) for channel in _SCALE.T], axis=1)
-    colours = table.astype(np.float32)[np.rint(share * 255).astype(np.uint8)]
-    return _blend(pixels, colours, (_MAP_OPACITY * share)[:, :, None])
+    share = _share(severity_map)
+    return _blend(pixels, _colours(share), (_MAP_OPACITY * share)[:, :, None])
+
+
+def severity_layer(severity_map: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Returns the severity map by itself, ``uint8 [H, W, 4]``, to be laid over the image at any opacity.
+
+    Its alpha is the severity's place on the colour scale, so that a healthy place stays clear.
+    """
+    share = _share(severity_map)
+    return _with_alpha(_colours(share), share)
 
 
 def mask_overlay(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns ``uint8 [H, W, 3]``: the mask (``[H, W]`` of 0 and 255) tinted over the image, with its outline."""
-    inside = mask > 0
-    core = np.asarray(Image.fromarray(mask).filter(ImageFilter.MinFilter(_outline_size(mask)))) > 0
-    opacity = np.where(inside & ~core, np.float32(1), np.where(inside, np.float32(_MASK_OPACITY), np.float32(0)))
-    return _blend(pixels, np.array(_MASK_COLOUR, np.float32), opacity[:, :, None])
+    return _blend(pixels, np.array(_MASK_COLOUR, np.float32), _mask_opacity(mask)[:, :, None])
+
+
+def mask_layer(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns the mask by itself, ``uint8 [H, W, 4]``: clear outside, tinted inside, with its outline."""
+    colours = np.broadcast_to(np.array(_MASK_COLOUR, np.float32), (*mask.shape, 3))
+    return _with_alpha(colours, _mask_opacity(mask))
 
 
 def encode_png(pixels: NDArray[np.uint8], description: str = "") -> bytes:
@@ -72,6 +81,26 @@ def encode_png(pixels: NDArray[np.uint8], description: str = "") -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", pnginfo=text)
     return stream.getvalue()
+
+
+def _share(severity_map: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.clip(severity_map / np.float32(MAP_TOP), 0, 1), np.float32)
+
+
+def _colours(share: NDArray[np.float32]) -> NDArray[np.float32]:
+    levels = np.arange(256) / 255 * (len(_SCALE) - 1)
+    table = np.stack([np.interp(levels, np.arange(len(_SCALE)), channel) for channel in _SCALE.T], axis=1)
+    return table.astype(np.float32)[np.rint(share * 255).astype(np.uint8)]
+
+
+def _mask_opacity(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    inside = mask > 0
+    core = np.asarray(Image.fromarray(mask).filter(ImageFilter.MinFilter(_outline_size(mask)))) > 0
+    return np.where(inside & ~core, np.float32(1), np.where(inside, np.float32(_MASK_OPACITY), np.float32(0)))
+
+
+def _with_alpha(colours: NDArray[np.float32], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.concatenate([colours, 255 * opacity[:, :, None]], axis=2)), np.uint8)
 
 
 def _blend(pixels: NDArray[np.uint8], colours: NDArray[np.float32], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from semise_sdk.spec import Precision
 
-Status = Literal["ok", "error"]
+Status = Literal["ok", "review", "abstain", "error"]
 
 INTENDED_USE = "Research use only. Not for diagnostic use."
 
@@ -34,6 +34,12 @@ class RankedImage:
     grade: str | None
     status: Status
     reason: str
+    probabilities: tuple[float, ...] = ()
+    grade_set: tuple[str, ...] = ()
+    percentile: float | None = None
+    severity_low: float | None = None
+    severity_high: float | None = None
+    tie: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

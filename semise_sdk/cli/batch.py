@@ -82,6 +82,10 @@ class Batch:
             reference=reference,
         )
 
+    def say(self, message: str) -> None:
+        """Prints one message on standard error, unless the command is to be quiet."""
+        say(message, quiet=self._quiet)
+
     def finish(self) -> int:
         """Says how it went and returns the exit code."""
         seconds = time.perf_counter() - self._started

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from semise_sdk.atomic import atomic_file
 from semise_sdk.cli.batch import Batch, Engine, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, QuietOption
+from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ConfigError, ImageReadError
 from semise_sdk.overlay import MAP_TOP, display_pixels, mask_overlay, severity_overlay
@@ -19,6 +20,7 @@ from semise_sdk.predictor import describe_reference
 from semise_sdk.readers import FoundImage, read_image
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
+from semise_sdk.worklist import Places
 from semise_sdk.writers import (
     LAYOUTS,
     Layout,
@@ -75,6 +77,7 @@ def rank(
     out: Out = None,
     layout: LayoutOption = None,
     maps: Maps = None,
+    report: Annotated[Path | None, typer.Option(help="FILE.html: the ranking as a page to work through.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -86,9 +89,13 @@ def rank(
     engine = Engine(
         bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
     )
+    check_report(report, out)
     with open_batch(images, engine, quiet=quiet) as batch:
+        places = Places()
         bank = batch.predictor.reference_bank(reference)
-        rows = ranked(_severities(batch, bank) if maps is None else _mapped_severities(batch, bank, maps))
+        rows = ranked(
+            _severities(batch, bank, places) if maps is None else _mapped_severities(batch, bank, maps, places)
+        )
         predictor = batch.predictor
         ranking = Ranking(
             rows=rows,
@@ -99,6 +106,8 @@ def rank(
         with result_stream(out) as stream:
             chosen = _layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
+        if report is not None:
+            write_report(batch, ranking, places, bank=bank, path=report)
         return batch.finish()
 
 
@@ -226,24 +235,27 @@ def embed(
         return batch.finish()
 
 
-def _severities(batch: Batch, bank: ReferenceBank) -> Iterator[Severity]:
+def _severities(batch: Batch, bank: ReferenceBank, places: Places) -> Iterator[Severity]:
     predictor = batch.predictor
-    for _, answer in batch.answers("ranking", lambda found: predictor.iter_severity(found, reference=bank)):
+    for found, answer in batch.answers("ranking", lambda found: predictor.iter_severity(found, reference=bank)):
+        places.note(found, answer)
         yield answer
 
 
-def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path) -> Iterator[Severity]:
+def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path, places: Places) -> Iterator[Severity]:
     folder, predictor = DrawingFolder(maps), batch.predictor
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
     for found, answer in answers:
         _draw_map(folder, batch, found, answer.severity_map)
-        yield Severity(
+        severity = Severity(
             file=answer.file,
             severity=answer.severity,
             grade=answer.grade,
             status=answer.status,
             reason=answer.reason,
         )
+        places.note(found, severity)
+        yield severity
 
 
 def _segmentation_rows(batch: Batch, masks: Path, overlays: Path | None) -> Iterator[Row]:

@@ -1,0 +1,29 @@
+"""``semise rank --report``: the ranking as worklist pages."""
+
+from pathlib import Path
+
+from semise_sdk.cli.batch import Batch
+from semise_sdk.errors import ConfigError
+from semise_sdk.references import ReferenceBank
+from semise_sdk.results import Ranking
+from semise_sdk.worklist import Illustrator, Places, page_paths, require_jinja, write_worklist
+
+
+def check_report(report: Path | None, out: Path | None) -> None:
+    """Finds what is wrong with ``--report`` before hours of ranking; raises ConfigError."""
+    if report is None:
+        return
+    require_jinja()
+    page_paths(report, 1)
+    if report.is_dir() or (out is not None and report.resolve() == out.resolve()):
+        raise ConfigError(f"expected --report to be a file of its own, found {report}: name another")
+
+
+def write_report(batch: Batch, ranking: Ranking, places: Places, *, bank: ReferenceBank, path: Path) -> None:
+    """Writes the worklist of a ranking and says where; raises OutputError."""
+    predictor = batch.predictor
+    labels = predictor.model.labels if predictor.model.has_classifier else ()
+    illustrator = Illustrator(predictor, places, bank=bank)
+    pages = write_worklist(path, ranking, bundle=predictor.name, labels=labels, illustrate=illustrator)
+    megabytes = sum(page.stat().st_size for page in pages) / 1e6
+    batch.say(f"worklist: {path}, {len(pages)} page{'s' if len(pages) > 1 else ''} of {megabytes:.1f} MB in all")

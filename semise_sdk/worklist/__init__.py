@@ -1,0 +1,7 @@
+"""The worklist: a ranking as self-contained HTML pages that a person works through in a browser."""
+
+from semise_sdk.worklist.illustrate import Illustrator, Places
+from semise_sdk.worklist.page import page_paths, require_jinja, write_worklist
+from semise_sdk.worklist.pictures import RowPictures
+
+__all__ = ["Illustrator", "Places", "RowPictures", "page_paths", "require_jinja", "write_worklist"]

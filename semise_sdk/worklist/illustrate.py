@@ -1,0 +1,134 @@
+"""Draws the pictures of a worklist's rows as a stream: few images are in memory at once, and details fit a budget."""
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from semise_sdk.errors import ImageReadError, SpecError
+from semise_sdk.machine import usable_cores
+from semise_sdk.overlay import display_pixels
+from semise_sdk.pipeline import Pool, in_order
+from semise_sdk.predictor import Predictor
+from semise_sdk.readers import FoundImage, read_image
+from semise_sdk.record import ImageRecord
+from semise_sdk.references import ReferenceBank
+from semise_sdk.results import Analysis, RankedImage, Severity
+from semise_sdk.spec import DicomPolicy
+from semise_sdk.worklist.pictures import NO_PICTURES, RowPictures, draw
+
+DETAIL_BYTES = 32_000_000
+"""What the detail pictures of one page may weigh: about 2,000 ultrasound images, 700 of a camera. A browser opens a
+page of 40 MB in about a second."""
+
+_CHUNK = 128
+"""Rows analyzed before the budget is looked at again: so many analyses are lost at most."""
+
+_logger = logging.getLogger(__name__)
+
+Read = Callable[[Path, DicomPolicy], ImageRecord]
+
+
+class Places:
+    """Where the image of each row lies; two images may share a name, when they come from two folders."""
+
+    def __init__(self) -> None:
+        self._paths: defaultdict[tuple[str, float | None], deque[Path]] = defaultdict(deque)
+
+    def note(self, found: FoundImage, answer: Severity) -> None:
+        """Remembers where the image of an answer lies."""
+        self._paths[answer.file, answer.severity].append(found.path)
+
+    def __call__(self, row: RankedImage) -> Path | None:
+        """Returns where a row's image lies, None if nobody noted it.
+
+        Asked again for the same name and severity, it goes round those noted.
+        """
+        paths = self._paths.get((row.file, row.severity))
+        if not paths:
+            return None
+        paths.rotate(-1)
+        return paths[-1]
+
+
+def read_here(path: Path, dicom: DicomPolicy) -> ImageRecord:
+    """Returns an image decoded in this process; raises ImageReadError."""
+    return read_image(path, dicom=dicom)
+
+
+class Illustrator:
+    """Draws the rows of one page at a time: images are read and analyzed again, in the order of the page.
+
+    That costs about what the ranking did; in return the ranking needs to keep nothing of any image, and may come
+    from anywhere. Rows beyond the budget get their thumbnail only.
+
+    Args:
+        predictor: The model.
+        place: Where a row's image lies; None for one that is gone.
+        bank: What severity maps are measured from.
+        budget: Most bytes of base64 for the detail pictures of one page; 0 for thumbnails only.
+        read: How a file becomes an image.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        place: Callable[[RankedImage], Path | None],
+        *,
+        bank: ReferenceBank,
+        budget: int = DETAIL_BYTES,
+        read: Read = read_here,
+    ) -> None:
+        self._predictor = predictor
+        self._place = place
+        self._bank = bank
+        self._budget = budget
+        self._read = read
+
+    def __call__(self, rows: Sequence[RankedImage]) -> Iterator[RowPictures]:
+        """Yields the pictures of each row of a page, in order; none of one that cannot be read."""
+        left = self._budget
+        pool = Pool(usable_cores(), "semise-worklist")
+        try:
+            for chunk in _chunks(rows):
+                for pictures in self._drawn(pool, chunk, with_details=left > 0):
+                    left -= pictures.detail_bytes
+                    yield pictures if left >= 0 else _thumbnail_of(pictures)
+        finally:
+            pool.close()
+
+    def _drawn(self, pool: Pool, rows: Sequence[RankedImage], *, with_details: bool) -> Iterator[RowPictures]:
+        found = [self._found(row) for row in rows]
+        readable = [image for image in found if image is not None]
+        analyses = self._predictor.iter_analyze(readable if with_details else (), reference=self._bank)
+        with closing(analyses):
+            jobs = ((image, next(analyses) if with_details and image else None) for image in found)
+            drawn = in_order(pool, self._draw, jobs, ahead=pool.threads + 1)
+            with closing(drawn):
+                yield from drawn
+
+    def _found(self, row: RankedImage) -> FoundImage | None:
+        path = None if row.status == "error" else self._place(row)
+        return None if path is None else FoundImage(path, row.file)
+
+    def _draw(self, job: tuple[FoundImage | None, Analysis | None]) -> RowPictures:
+        image, analysis = job
+        if image is None:
+            return NO_PICTURES
+        spec = self._predictor.model.spec
+        try:
+            return draw(display_pixels(self._read(image.path, spec.dicom), spec), analysis)
+        except (ImageReadError, SpecError) as error:  # it was there a moment ago; its row stands
+            _logger.warning("no picture in the worklist: %s", error)
+        except (MemoryError, ValueError) as error:  # too large to draw, or replaced by one of another size meanwhile
+            _logger.warning("no picture in the worklist: %s while drawing", type(error).__name__)
+        return NO_PICTURES
+
+
+def _thumbnail_of(pictures: RowPictures) -> RowPictures:
+    return RowPictures(thumbnail=pictures.thumbnail)
+
+
+def _chunks(rows: Sequence[RankedImage]) -> Iterator[Sequence[RankedImage]]:
+    return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
