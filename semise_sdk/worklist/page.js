@@ -5,6 +5,7 @@
   const data = JSON.parse(find("data").textContent);
   const table = document.querySelector("table");
   const panel = find("panel");
+  const menu = document.querySelector(".menu");
   const URGENCY = { abstain: 0, error: 1, review: 2, ok: 3 };
   const VERDICTS = ["agree", "disagree", "ungradable"];
   const rows = all("tr[data-i]").map((tr) => {
@@ -329,7 +330,7 @@
   function save(kind) {
     SAVES[kind]();
     if (kind.startsWith("review")) isUnsaved = false;
-    document.querySelector(".menu").open = false;
+    menu.open = false;
   }
 
   // Colours: as the system has them until somebody chooses
@@ -355,7 +356,7 @@
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || find("keys").open) return;
     if (event.key === "Escape") {
-      if (document.querySelector(".menu").open) document.querySelector(".menu").open = false;
+      if (menu.open) menu.open = false;
       else if (isOpen()) close();
       return;
     }
@@ -368,39 +369,39 @@
 
   function onList(event) {
     const button = event.target.closest("[data-sort]");
-    if (button) return sortBy(button);
+    if (button) sortBy(button);
     const tr = event.target.closest("tr[data-i]");
-    if (!tr || String(getSelection())) return undefined;
+    if (!tr || (event.detail && String(getSelection()))) return;
     open(rowOf.get(tr));
-    return find("panel").querySelector("h2").focus({ preventScroll: true });
+    panel.querySelector("h2").focus({ preventScroll: true });
   }
 
+  const on = (id, act, event = "click") => find(id).addEventListener(event, act);
   table.addEventListener("click", onList);
   document.addEventListener("keydown", onKey);
   for (const input of FILTERS) input.addEventListener("input", filter);
-  find("reset").addEventListener("click", () => {
+  for (const id of ["map-on", "mask-on", "opacity", "zoom"]) on(id, layers, "input");
+  for (const button of all("[data-verdict]")) button.addEventListener("click", () => review(button.dataset.verdict));
+  for (const button of all("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
+  on("reset", () => {
     for (const input of FILTERS) input.value = "";
     filter();
   });
-  for (const id of ["map-on", "mask-on", "opacity", "zoom"]) find(id).addEventListener("input", layers);
-  for (const button of all("[data-verdict]")) button.addEventListener("click", () => review(button.dataset.verdict));
-  for (const button of all("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
-  find("previous").addEventListener("click", () => step(-1));
-  find("next").addEventListener("click", () => step(1));
-  find("close").addEventListener("click", close);
-  find("print").addEventListener("click", () => {
-    document.querySelector(".menu").open = false;
+  on("previous", () => step(-1));
+  on("next", () => step(1));
+  on("close", close);
+  on("print", () => {
+    menu.open = false;
     print();
   });
-  find("open-review").addEventListener("click", () => find("review-file").click());
-  find("review-file").addEventListener("change", async (event) => {
-    const [file] = event.target.files;
-    if (file) takeReview(await file.text());
-    event.target.value = "";
-  });
-  find("help").addEventListener("click", () => find("keys").showModal());
-  find("keys-close").addEventListener("click", () => find("keys").close());
-  find("theme").addEventListener("click", () => {
+  on("open-review", () => find("review-file").click());
+  on("review-file", async ({ target }) => {
+    if (target.files.length) takeReview(await target.files[0].text());
+    target.value = "";
+  }, "change");
+  on("help", () => find("keys").showModal());
+  on("keys-close", () => find("keys").close());
+  on("theme", () => {
     theme = { auto: "light", light: "dark", dark: "auto" }[theme];
     paint();
   });

@@ -119,7 +119,7 @@ def write_worklist(
     ranking: Ranking,
     *,
     bundle: str,
-    labels: Sequence[str] = (),
+    labels: Sequence[str],
     illustrate: Illustrate | None = None,
     references: Sequence[bytes] = (),
     rows_per_page: int = ROWS_PER_PAGE,
@@ -143,6 +143,7 @@ def write_worklist(
     Raises:
         ConfigError: jinja2 is not installed, or ``path`` is not named ``*.html``.
         OutputError: a page could not be written.
+        ValueError: ``labels`` are not those of the rows' probabilities.
     """
     require_jinja()
     parts = split(page_order(ranking.rows), rows_per_page)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from semise_sdk.overlay import mask_layer, severity_layer
 from semise_sdk.results import Analysis
@@ -83,16 +83,19 @@ def data_uri(webp: bytes) -> str:
 
 
 def _within(image: Image.Image, side: int) -> Image.Image:
-    if max(image.size) <= side:
-        return image
-    return ImageOps.contain(image, (side, side), Image.Resampling.LANCZOS)
+    size = _shrunk(image.size, side)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _shrunk(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Returns the size within ``side`` of the same ratio, at least a pixel wide and high: not all images are."""
+    shrink = min(1.0, side / max(size))
+    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
 
 
 def _map(severity_map: NDArray[np.float32]) -> bytes:
-    height, width = severity_map.shape
-    shrink = min(1.0, MAP_SIDE / max(height, width))
-    size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = Image.fromarray(severity_map).resize(size, Image.Resampling.BILINEAR)
+    whole = Image.fromarray(severity_map)
+    small = whole.resize(_shrunk(whole.size, MAP_SIDE), Image.Resampling.BILINEAR)
     return as_webp(Image.fromarray(severity_layer(np.asarray(small))))
 
 

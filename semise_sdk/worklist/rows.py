@@ -64,8 +64,13 @@ def split(rows: Sequence[RankedImage], size: int) -> list[Sequence[RankedImage]]
 
 
 def facts(row: RankedImage, labels: Sequence[str]) -> dict[str, object]:
-    """Returns what a page exports of a row: plain JSON data, text that any encoding takes, severities of 6 decimals."""
-    of_grades = dict(zip(labels, row.probabilities, strict=True)) if row.probabilities else {}
+    """Returns what a page exports of a row: plain JSON data, text that any encoding takes, numbers of 6 decimals.
+
+    Raises:
+        ValueError: ``labels`` are not those of the row's probabilities.
+    """
+    if row.probabilities and len(row.probabilities) != len(labels):
+        raise ValueError(f"expected a label for each of {len(row.probabilities)} probabilities, found {len(labels)}")
     return {
         "rank": row.rank,
         "tie": row.tie,
@@ -78,7 +83,7 @@ def facts(row: RankedImage, labels: Sequence[str]) -> dict[str, object]:
         "percentile": _rounded(row.percentile),
         "grade": row.grade,
         "grade_set": list(row.grade_set),
-        "probabilities": {label: _rounded(share) for label, share in of_grades.items()},
+        "probabilities": {label: _rounded(p) for label, p in zip(labels, row.probabilities, strict=False)},
         "needs_human": needs_human(row),
     }
 

@@ -1,0 +1,125 @@
+import logging
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semise_sdk.overlay import display_pixels
+from semise_sdk.predictor import Predictor
+from semise_sdk.readers import FoundImage, read_image
+from semise_sdk.results import RankedImage, Severity
+from semise_sdk.worklist import Illustrator, Places
+from semise_sdk.worklist import illustrate as module
+from semise_sdk.worklist.pictures import NO_PICTURES, draw
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run):
+    with Predictor.open(tiny_run, backend="pytorch", device="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for place in range(5):
+        pixels = np.random.default_rng(place).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    return folder
+
+
+def row_of(file: str, severity: float | None = 0.5, status: str = "ok") -> RankedImage:
+    return RankedImage(rank=1, file=file, severity=severity, grade=None, status=status, reason="")
+
+
+def test_each_row_gets_the_pictures_of_its_own_image_in_order(predictor, images):
+    rows = [row_of(f"{place}.png") for place in (3, 1, 4, 0, 2)]
+    bank = predictor.reference_bank(images / "0.png")
+    drawn = list(Illustrator(predictor, lambda row: images / row.file, bank=bank)(rows))
+    for row, found in zip(rows, drawn, strict=True):
+        record = read_image(images / row.file)
+        (analysis,) = predictor.analyze(images / row.file, reference=bank)
+        assert found == draw(display_pixels(record, predictor.model.spec), analysis)
+        assert found.mask
+        assert found.severity_map
+
+
+def test_rows_that_have_no_image_keep_their_place(predictor, images, caplog):
+    rows = [row_of("0.png"), row_of("torn", None, "error"), row_of("gone.png"), row_of("unknown"), row_of("1.png")]
+
+    def place(row):
+        return None if row.file == "unknown" else images / row.file
+
+    with caplog.at_level(logging.WARNING):
+        drawn = list(Illustrator(predictor, place, bank=predictor.reference_bank())(rows))
+    assert [found == NO_PICTURES for found in drawn] == [False, True, True, True, False]
+    assert "no picture in the worklist" in caplog.text
+
+
+def test_an_image_that_is_too_large_to_draw_costs_its_picture_only(predictor, images):
+    def read(path, dicom):
+        if path.name == "1.png":
+            raise MemoryError
+        return read_image(path, dicom=dicom)
+
+    rows = [row_of("0.png"), row_of("1.png"), row_of("2.png")]
+    place = lambda row: images / row.file  # noqa: E731
+    drawn = list(Illustrator(predictor, place, bank=predictor.reference_bank(), read=read)(rows))
+    assert [bool(found.image) for found in drawn] == [True, False, True]
+
+
+def test_beyond_the_budget_rows_have_thumbnails_and_are_not_analyzed(predictor, images, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    place = lambda row: images / row.file  # noqa: E731
+    bank = predictor.reference_bank()
+    rows = [row_of(f"{place}.png") for place in range(5)]
+    weights = [found.detail_bytes for found in Illustrator(predictor, place, bank=bank)(rows)]
+    analyzed = Counter()
+    original = predictor.iter_analyze
+
+    def counting(found, **options):
+        analyzed.update(image.file for image in found)
+        return original(found, **options)
+
+    monkeypatch.setattr(predictor, "iter_analyze", counting)
+    illustrator = Illustrator(predictor, place, bank=bank, budget=weights[0] + 1)
+    for _ in range(2):  # a budget is a page's, so that a second page has one of its own
+        drawn = list(illustrator(rows))
+        assert [bool(found.image) for found in drawn] == [True, False, False, False, False]
+        assert all(found.thumbnail for found in drawn)
+    assert analyzed == {"0.png": 2, "1.png": 2}
+
+
+def test_a_budget_of_nothing_is_thumbnails(predictor, images):
+    drawn = Illustrator(predictor, lambda row: images / row.file, bank=predictor.reference_bank(), budget=0)
+    assert [(bool(f.thumbnail), f.detail_bytes) for f in drawn([row_of("0.png")])] == [(True, 0)]
+
+
+def test_a_page_that_is_left_early_leaves_no_thread_behind(predictor, images):
+    import threading
+
+    before = {thread.name for thread in threading.enumerate()}
+    drawing = Illustrator(predictor, lambda row: images / row.file, bank=predictor.reference_bank())
+    stream = drawing([row_of(f"{place}.png") for place in range(5)])
+    next(stream)
+    stream.close()
+    assert not {t.name for t in threading.enumerate() if t.name.startswith("semise-worklist")} - before
+
+
+def test_places_tell_two_images_of_one_name_apart_by_their_severity(tmp_path):
+    places = Places()
+    for folder, severity in (("a", 0.2), ("b", 0.7)):
+        places.note(FoundImage(tmp_path / folder / "x.png", "x.png"), Severity(file="x.png", severity=severity))
+    assert places(row_of("x.png", 0.7)) == tmp_path / "b" / "x.png"
+    assert places(row_of("x.png", 0.2)) == tmp_path / "a" / "x.png"
+    assert places(row_of("x.png", 0.3)) is None
+
+
+def test_places_go_round_images_of_one_name_and_severity(tmp_path):
+    places = Places()
+    paths = [tmp_path / folder / "x.png" for folder in "ab"]
+    for path in paths:
+        places.note(FoundImage(path, "x.png"), Severity(file="x.png", status="error", reason="truncated: no"))
+    failed = row_of("x.png", None, "error")
+    assert [places(failed) for _ in range(3)] == [*paths, paths[0]]
