@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semise_sdk.overlay import MAP_TOP, display_pixels, encode_png, mask_overlay, severity_overlay
+from semise_sdk.overlay import (
+    MAP_TOP,
+    display_pixels,
+    encode_png,
+    mask_layer,
+    mask_overlay,
+    severity_layer,
+    severity_overlay,
+)
 from semise_sdk.readers import read_image
 from semise_sdk.results import INTENDED_USE
 from semise_sdk.spec import InputSpec
@@ -72,3 +80,22 @@ def test_a_png_comes_back_the_same_every_time_with_its_purpose_inside():
     with Image.open(io.BytesIO(encode_png(pixels[:, :, 0]))) as image:
         assert image.mode == "L"
         assert "Description" not in image.info
+
+
+def laid_over(layer: np.ndarray, opacity: float) -> np.ndarray:
+    """Returns what a browser shows of a layer over GREY at an opacity."""
+    alpha = opacity * layer[:, :, 3:] / 255
+    return alpha * layer[:, :, :3] + (1 - alpha) * GREY
+
+
+def test_a_layer_at_the_overlays_opacity_is_the_overlay():
+    severity = np.linspace(0, 1.2, 120, dtype=np.float32).reshape(10, 12)
+    assert np.abs(laid_over(severity_layer(severity), 0.7) - severity_overlay(GREY, severity)).max() < 1.5
+
+
+def test_a_mask_layer_is_the_mask_overlay():
+    mask = np.zeros((10, 12), np.uint8)
+    mask[2:8, 3:9] = 255
+    layer = mask_layer(mask)
+    assert np.abs(laid_over(layer, 1) - mask_overlay(GREY, mask)).max() < 1.5
+    assert (layer[mask == 0, 3] == 0).all()

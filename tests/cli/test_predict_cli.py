@@ -1,9 +1,11 @@
 """The commands rank, classify, segment, analyze, embed, info and doctor on a hand-written bundle."""
 
+import base64
 import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,51 @@ def test_rank_prints_csv_and_talks_on_standard_error(capsys, project):
     assert (code, out) == (0, RANKING)
     assert "Research use only" in err
     assert "3 images, 0 failed" in err
+
+
+def test_a_report_is_written_beside_the_ranking(capsys, project):
+    (project / "images" / "torn.png").write_bytes(b"no image")
+    code, out, err = answer(capsys, "rank", "images", "--report", "report/worklist.html")
+    assert code == 3
+    assert len(rows(out)) == 4
+    text = (project / "report" / "worklist.html").read_text(encoding="utf-8")
+    assert "worklist: report/worklist.html, 1 page of 0.0 MB in all" in err
+    assert text.count("<tr data-i=") == 4
+    assert text.index("torn.png") < text.index("red.png")
+    assert text.count('<script type="application/json">') == 3
+
+
+def test_a_report_goes_with_maps_and_without_a_word(capsys, project):
+    code, _, err = answer(capsys, "rank", "images", "--maps", "maps", "--report", "worklist.html", "--quiet")
+    assert (code, err) == (0, "")
+    assert (project / "worklist.html").read_text(encoding="utf-8").count("data:image/webp") == 12
+
+
+def test_images_of_one_name_keep_their_own_pictures_in_a_report(capsys, project):
+    for folder, colour in (("one", RED), ("two", BLUE)):
+        (project / folder).mkdir()
+        Image.new("RGB", (24, 20), colour).save(project / folder / "same.png")
+    assert answer(capsys, "rank", "one", "two", "--report", "worklist.html")[0] == 0
+    sources = re.findall('<img src="data:image/webp;base64,([^"]*)"', (project / "worklist.html").read_text())
+    shown = [Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB").getpixel((5, 5)) for source in sources]
+    assert [colour.index(max(colour)) for colour in shown] == [0, 2]
+
+
+@pytest.mark.parametrize("report", ["worklist.csv", "images", "out.html"])
+def test_a_report_that_cannot_be_is_refused_before_anything_is_ranked(capsys, project, report):
+    (project / "folder.html").mkdir()
+    code, out, err = answer(capsys, "rank", "images", "--out", "out.html", "--report", report)
+    assert (code, out) == (2, "")
+    assert err.startswith("semise: expected ")
+    assert "Research use" not in err
+    assert not (project / "out.html").exists()
+
+
+def test_a_report_needs_a_package_and_says_which(capsys, project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    code, _, err = answer(capsys, "rank", "images", "--report", "worklist.html")
+    assert code == 2
+    assert "pip install 'semise-sdk[report]'" in err
 
 
 def write_dicom(path: Path, pixels: np.ndarray, sop_class: str, **tags: object) -> None:

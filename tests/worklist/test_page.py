@@ -1,5 +1,6 @@
 import json
 import re
+import subprocess
 import sys
 import tracemalloc
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from semise_sdk.results import INTENDED_USE, Ranking
 from semise_sdk.worklist import RowPictures, page_paths, write_worklist
 from semise_sdk.worklist.page import policy
 
-LABELS = ("healthy", "mild", "severe")
+MODEL = {"bundle": "b", "labels": ("healthy", "mild", "severe")}
 
 
 class Reader(HTMLParser):
@@ -98,14 +99,14 @@ def test_more_rows_than_a_page_holds_become_pages_that_link_each_other(small_ran
 
 
 def test_a_link_leads_to_a_page_of_any_name(small_ranking, tmp_path):
-    pages = write_worklist(tmp_path / "a b#50%.html", small_ranking, bundle="b", labels=LABELS, rows_per_page=10)
+    pages = write_worklist(tmp_path / "a b#50%.html", small_ranking, **MODEL, rows_per_page=10)
     assert 'href="a%20b%2350%25-2.html"' in pages[0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["worklist.csv", "worklist", ".html/"])
 def test_a_worklist_is_an_html_file(tmp_path, small_ranking, name):
     with pytest.raises(ConfigError, match=r"name to end in \.html, found"):
-        write_worklist(tmp_path / name, small_ranking, bundle="b", labels=LABELS)
+        write_worklist(tmp_path / name, small_ranking, **MODEL)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,7 +168,7 @@ def test_a_page_appears_whole_or_not_at_all(small_ranking, write, tmp_path):
         raise OutputError("no space")
 
     with pytest.raises(OutputError):
-        write_worklist(path, small_ranking, bundle="b", labels=LABELS, illustrate=failing)
+        write_worklist(path, small_ranking, **MODEL, illustrate=failing)
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["worklist.html"]
 
@@ -179,23 +180,19 @@ def test_the_first_page_is_written_last_so_that_its_links_lead_somewhere(small_r
         seen.append(sorted(found.name for found in tmp_path.glob("*.html")))
         return [RowPictures()] * len(rows)
 
-    write_worklist(
-        tmp_path / "w.html", small_ranking, bundle="b", labels=LABELS, illustrate=illustrate, rows_per_page=5
-    )
+    write_worklist(tmp_path / "w.html", small_ranking, **MODEL, illustrate=illustrate, rows_per_page=5)
     assert seen == [[], ["w-3.html"], ["w-2.html", "w-3.html"]]
 
 
 def test_pictures_of_another_number_of_rows_are_a_bug_that_shows(small_ranking, tmp_path):
     with pytest.raises(ValueError, match="zip"):
-        write_worklist(
-            tmp_path / "w.html", small_ranking, bundle="b", labels=LABELS, illustrate=lambda rows: [RowPictures()]
-        )
+        write_worklist(tmp_path / "w.html", small_ranking, **MODEL, illustrate=lambda rows: [RowPictures()])
 
 
 def test_without_jinja_the_command_that_brings_it_is_named(small_ranking, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ConfigError, match=r"pip install 'semise-sdk\[report\]'"):
-        write_worklist(tmp_path / "w.html", small_ranking, bundle="b", labels=LABELS)
+        write_worklist(tmp_path / "w.html", small_ranking, **MODEL)
 
 
 def test_memory_does_not_grow_with_the_pictures(ranked_row, tmp_path):
@@ -203,9 +200,7 @@ def test_memory_does_not_grow_with_the_pictures(ranked_row, tmp_path):
     rows = [ranked_row(rank=place, file=f"{place}.png") for place in range(1, 2001)]
     pictures = (RowPictures(thumbnail=bytes([place % 256]) * 40_000) for place in range(2000))
     tracemalloc.start()
-    (page,) = write_worklist(
-        tmp_path / "w.html", ranking_of(rows), bundle="b", labels=LABELS, illustrate=lambda _: pictures
-    )
+    (page,) = write_worklist(tmp_path / "w.html", ranking_of(rows), **MODEL, illustrate=lambda _: pictures)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert page.stat().st_size > 100e6
@@ -218,3 +213,9 @@ def test_the_script_and_style_are_light():
     assert len(_asset("page.js")) < 17_000
     assert len(_asset("page.css")) < 14_000
     assert "</script" not in _asset("page.js")
+
+
+def test_the_package_that_fills_the_page_in_is_imported_when_it_is_needed():
+    code = "import sys, semise_sdk.worklist, semise_sdk.cli.app; print('jinja2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
