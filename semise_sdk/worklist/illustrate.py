@@ -18,8 +18,8 @@ from semise_sdk.results import Analysis, RankedImage, Severity
 from semise_sdk.spec import DicomPolicy
 from semise_sdk.worklist.pictures import NO_PICTURES, RowPictures, draw
 
-DETAIL_BYTES = 32_000_000
-"""What the detail pictures of one page may weigh: about 2,000 ultrasound images, 700 of a camera. A browser opens a
+DETAIL_BYTES = 40_000_000
+"""What the detail pictures of one page may weigh: 2,000 small ultrasound images, some 800 photographs. A browser opens a
 page of 40 MB in about a second."""
 
 _CHUNK = 128
