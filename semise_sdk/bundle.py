@@ -17,7 +17,7 @@ from semise_sdk.atomic import write_bytes
 from semise_sdk.errors import BundleError, SpecError
 from semise_sdk.integrity import hash_file, list_files, read_verified, verify
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
-from semise_sdk.references import ReferenceBank
+from semise_sdk.references import MAX_REFERENCES, ReferenceBank
 from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
 from semise_sdk.version import __version__
 
@@ -29,6 +29,7 @@ REFERENCES = "references.safetensors"
 CALIBRATION = "calibration.json"
 MODEL_CARD = "MODEL_CARD.md"
 GOLDEN = "golden/"
+REFERENCE_PICTURES = "references/"
 MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, GOLDEN, MODEL_CARD)
 SUFFIX = ".semise"
 
@@ -153,6 +154,11 @@ class Bundle:
         """Returns the bundle's bank of healthy references; raises BundleError when it has none."""
         return ReferenceBank.from_file(self.path(REFERENCES), mode=self.model.reference_mode)
 
+    def reference_pictures(self) -> dict[int, bytes]:
+        """Returns the PNG thumbnails of its references by their place in the bank; none unless exported with them."""
+        found = {index: reference_picture(index) for index in range(MAX_REFERENCES)}
+        return {index: self.read(name) for index, name in found.items() if name in self.manifest.files}
+
     @property
     def weights(self) -> Path:
         """The weights for the pytorch backend; raises BundleError when the bundle has none."""
@@ -185,8 +191,17 @@ class RunModel:
         """Returns the bank of healthy training images."""
         return ReferenceBank.from_file(self.references_file, mode=self.model.reference_mode)
 
+    def reference_pictures(self) -> dict[int, bytes]:
+        """Returns none: only a bundle carries thumbnails, where its export was asked for them."""
+        return {}
+
     def close(self) -> None:
         """Does nothing: a run folder holds nothing open."""
+
+
+def reference_picture(index: int) -> str:
+    """Returns the name in a bundle of the thumbnail of the reference at ``index`` of its bank."""
+    return f"{REFERENCE_PICTURES}{index:04d}.png"
 
 
 def is_run(path: Path) -> bool:

@@ -138,6 +138,10 @@ class Predictor:
         """What the model expects and consists of."""
         return self._source.model
 
+    def reference_pictures(self) -> dict[int, bytes]:
+        """Returns the PNG thumbnails of healthy references that the bundle carries, by their place in its bank."""
+        return self._source.reference_pictures()
+
     @property
     def backend(self) -> str:
         """What computes, such as ``onnxruntime:CPUExecutionProvider``; loads the encoder if nothing is loaded yet."""

@@ -108,6 +108,16 @@ class ReferenceBank:
         places = vectors.reshape(-1, vectors.shape[-1])
         return self._distance(places).reshape(vectors.shape[:-1]).astype(np.float32)
 
+    def nearest(self, vector: NDArray[np.floating]) -> int:
+        """Returns the place in the bank of the reference that is nearest to one image's vector ``[D]`` by cosine.
+
+        Raises:
+            SpecError: the vector is not ``[D]``.
+        """
+        self._check_width(vector, ndim=1)
+        members = self.vectors.astype(np.float64)
+        return int(np.argmax(members @ vector / np.linalg.norm(members, axis=1)))
+
     def _distance(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
         distances = _cosine_distances(_unit(vectors), self._targets)
         if self.mode == "knn":

@@ -96,7 +96,8 @@ class Analysis:
     """Everything the model says of one image, from one pass.
 
     ``severity_map`` is the cosine distance to the reference at each place, ``float32 [H, W]`` of 0 to 2 at the
-    source's upright size: an aid to explanation, not a localisation.
+    source's upright size: an aid to explanation, not a localisation. ``nearest_reference`` is the place in the
+    reference bank of the healthy image that lies nearest, known where a map was asked for.
     """
 
     file: str
@@ -108,3 +109,4 @@ class Analysis:
     severity_map: NDArray[np.float32] | None = None
     status: Status = "ok"
     reason: str = ""
+    nearest_reference: int | None = None

@@ -73,6 +73,7 @@ class Row:
         logits: Mask logits ``[h, w]`` on the canvas, where asked for.
         places: Severity ``[h, w]`` of each place of the last feature map, where asked for.
         geometry: Where the image lies on the canvas.
+        nearest: Place in the bank of the reference nearest to it, where places were asked for.
     """
 
     file: str
@@ -84,6 +85,7 @@ class Row:
     logits: NDArray[np.float32] | None = None
     places: NDArray[np.float32] | None = None
     geometry: Geometry | None = None
+    nearest: int | None = None
 
 
 def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
@@ -142,6 +144,7 @@ def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs
         logits=outputs.get("mask_logits"),
         places=bank.severity_map(outputs["severity_map_vectors"][None])[0] if bank and needs.places else None,
         geometry=image.canvas.geometry,
+        nearest=bank.nearest(outputs["severity_vector"]) if bank and needs.places else None,
     )
 
 
@@ -196,6 +199,7 @@ def analysis_of(row: Row, model: ModelInfo) -> Analysis:
         mask=mask,
         area_fraction=area_fraction,
         severity_map=places,
+        nearest_reference=row.nearest,
     )
 
 

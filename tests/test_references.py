@@ -262,3 +262,10 @@ def test_examples_in_the_documentation_hold():
     result = doctest.testmod(references)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_nearest_reference_is_that_of_the_smallest_angle_whatever_its_length():
+    bank = ReferenceBank(np.array([[100, 0], [0.1, 0.1], [0, 5]], np.float32))
+    assert [bank.nearest(np.array(vector, np.float32)) for vector in ([9, 1], [2, 3], [-1, 4])] == [0, 1, 2]
+    with pytest.raises(SpecError, match="expected 1-dimensional vectors of 2 numbers"):
+        bank.nearest(np.zeros(3, np.float32))

@@ -14,12 +14,14 @@ from semise_export.model_card import model_card
 from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
 from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
 from semise_export.run import TrainedRun
+from semise_export.thumbnails import write_reference_thumbnails
 from semise_export.variants import Variant, write_variant
 from semise_sdk.backends import BACKENDS
 from semise_sdk.bundle import (
     CALIBRATION,
     MANIFEST,
     MODEL_CARD,
+    REFERENCE_PICTURES,
     REFERENCES,
     SUFFIX,
     WEIGHTS,
@@ -59,6 +61,7 @@ def export_run(
     backends: Sequence[str] | None = None,
     max_images: int = MAX_IMAGES,
     packed: bool = False,
+    reference_thumbnails: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
     """Exports a finished run and returns the folder of its bundle, which agrees with torch on the run's own images.
@@ -74,6 +77,7 @@ def export_run(
         backends: Backends to check; all that are installed by default.
         max_images: How many of the run's validation and test images to check on.
         packed: Also writes the bundle as one ``.semise`` file beside its folder.
+        reference_thumbnails: Also puts a thumbnail of each healthy reference into the bundle: pixels of patients.
         reporter: Receives progress.
 
     Raises:
@@ -93,6 +97,8 @@ def export_run(
     images = trained.gate_images(max_images)
     with _building(place) as folder:
         graphs = _write_model(trained, folder, reporter=listener)
+        if reference_thumbnails:
+            write_reference_thumbnails(trained, folder)
         gate = Gate(trained, folder, images, backends=chosen, limits=limits, reporter=listener)
         fp32 = Variant(precision="fp32", graphs=graphs)
         variants = [fp32]
@@ -206,7 +212,9 @@ def _complete(trained: TrainedRun, gate: Gate, variants: Sequence[Variant]) -> N
         write_manifest(folder, model=trained.model, graphs=_graphs(variants))
         write_variant_golden(folder, variant.precision, gate.backends_of(variant.precision))
     try:
-        (folder / MODEL_CARD).write_text(model_card(trained, gate.rows), encoding="utf-8")
+        (folder / MODEL_CARD).write_text(
+            model_card(trained, gate.rows, has_pictures=(folder / REFERENCE_PICTURES).is_dir()), encoding="utf-8"
+        )
     except OSError as error:
         raise OutputError(
             f"could not write {MODEL_CARD}: {error.strerror}; free space or choose another --out"

@@ -37,6 +37,12 @@ LIMITATIONS = (
     "The held-out figures are of one data set and one split; their intervals say nothing of other sites.",
 )
 
+NO_PICTURES = "Patient pixels are not part of this bundle."
+PICTURES = (
+    "This bundle carries patient pixels: thumbnails of the healthy training images that it measures from, in "
+    "`references/`. Hand it on as you may hand on those images."
+)
+
 _TEMPLATE = """# {name}
 
 {intended_use}
@@ -54,7 +60,7 @@ Anyone who acts on its output for a patient does so outside of this intended use
 
 {counts}
 
-Patient pixels are not part of this bundle. The split keeps groups (patients, lesions) whole.
+{pictures} The split keeps groups (patients, lesions) whole.
 
 ## Training
 
@@ -74,13 +80,20 @@ Patient pixels are not part of this bundle. The split keeps groups (patients, le
 """
 
 
-def model_card(run: TrainedRun, rows: Sequence[ParityRow]) -> str:
-    """Returns the card of a run as Markdown: facts of its files and the export's parity figures."""
+def model_card(run: TrainedRun, rows: Sequence[ParityRow], *, has_pictures: bool = False) -> str:
+    """Returns the card of a run as Markdown: facts of its files and the export's parity figures.
+
+    Args:
+        run: The run.
+        rows: The figures.
+        has_pictures: Whether the bundle carries thumbnails of its healthy references.
+    """
     return _TEMPLATE.format(
         name=run.model.name,
         intended_use=INTENDED_USE,
         what=_bullets(_facts(run.model)),
         counts=_counts(run),
+        pictures=PICTURES if has_pictures else NO_PICTURES,
         training=_table(("setting", "value"), _settings(run.config)),
         performance=_performance(run.evaluation()),
         parity=_parity(rows),

@@ -71,6 +71,9 @@ def export(
     thresholds: Annotated[
         Path | None, typer.Option(help="YAML file of parity thresholds, as class_flips: 0.01.")
     ] = None,
+    reference_thumbnails: Annotated[
+        bool, typer.Option("--reference-thumbnails", help="Carry thumbnails of the healthy references: patient pixels.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -89,6 +92,7 @@ def export(
             backends=backend,
             max_images=max_images,
             packed=pack,
+            reference_thumbnails=reference_thumbnails,
             reporter=reporter,
         )
         engines = _build_engines(folder, reporter=reporter) if trt else ()

@@ -107,7 +107,7 @@ def rank(
             chosen = _layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
         if report is not None:
-            write_report(batch, ranking, places, bank=bank, path=report)
+            write_report(batch, ranking, places, bank=bank, reference=reference, path=report)
         return batch.finish()
 
 

@@ -4,9 +4,19 @@ from pathlib import Path
 
 from semise_sdk.cli.batch import Batch
 from semise_sdk.errors import ConfigError
+from semise_sdk.predictor import Predictor
+from semise_sdk.readers import find_images
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking
-from semise_sdk.worklist import Illustrator, Places, page_paths, require_jinja, write_worklist
+from semise_sdk.worklist import (
+    Illustrator,
+    Places,
+    bundle_thumbnails,
+    image_thumbnails,
+    page_paths,
+    require_jinja,
+    write_worklist,
+)
 
 
 def check_report(report: Path | None, out: Path | None) -> None:
@@ -19,11 +29,38 @@ def check_report(report: Path | None, out: Path | None) -> None:
         raise ConfigError(f"expected --report to be a file of its own, found {report}: name another")
 
 
-def write_report(batch: Batch, ranking: Ranking, places: Places, *, bank: ReferenceBank, path: Path) -> None:
-    """Writes the worklist of a ranking and says where; raises OutputError."""
+def write_report(
+    batch: Batch, ranking: Ranking, places: Places, *, bank: ReferenceBank, reference: Path | None, path: Path
+) -> None:
+    """Writes the worklist of a ranking and says where.
+
+    Args:
+        batch: The images and the predictor.
+        ranking: The ranking.
+        places: Where its images lie.
+        bank: What it was measured from.
+        reference: The same, as it was given.
+        path: The first page.
+
+    Raises:
+        OutputError: a page could not be written.
+        BundleError: the bundle's pictures of its references are damaged.
+    """
     predictor = batch.predictor
     labels = predictor.model.labels if predictor.model.has_classifier else ()
-    illustrator = Illustrator(predictor, places, bank=bank)
-    pages = write_worklist(path, ranking, bundle=predictor.name, labels=labels, illustrate=illustrator)
+    pages = write_worklist(
+        path,
+        ranking,
+        bundle=predictor.name,
+        labels=labels,
+        illustrate=Illustrator(predictor, places, bank=bank),
+        references=_thumbnails(predictor, reference),
+    )
     megabytes = sum(page.stat().st_size for page in pages) / 1e6
     batch.say(f"worklist: {path}, {len(pages)} page{'s' if len(pages) > 1 else ''} of {megabytes:.1f} MB in all")
+
+
+def _thumbnails(predictor: Predictor, reference: Path | None) -> tuple[bytes, ...]:
+    if reference is None:
+        return bundle_thumbnails(predictor.reference_pictures())
+    return image_thumbnails([found.path for found in find_images(reference)], predictor.model.spec)

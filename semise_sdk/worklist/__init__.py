@@ -3,5 +3,15 @@
 from semise_sdk.worklist.illustrate import Illustrator, Places
 from semise_sdk.worklist.page import page_paths, require_jinja, write_worklist
 from semise_sdk.worklist.pictures import RowPictures
+from semise_sdk.worklist.references import bundle_thumbnails, image_thumbnails
 
-__all__ = ["Illustrator", "Places", "RowPictures", "page_paths", "require_jinja", "write_worklist"]
+__all__ = [
+    "Illustrator",
+    "Places",
+    "RowPictures",
+    "bundle_thumbnails",
+    "image_thumbnails",
+    "page_paths",
+    "require_jinja",
+    "write_worklist",
+]

@@ -146,7 +146,7 @@
     find("p-grade").textContent = facts.grade || "";
     const spread = facts.severity_low === null ? "" : `${number(facts.severity_low)} to ${number(facts.severity_high)}`;
     const lines = [
-      ["Rank", facts.rank === null ? "" : `${facts.rank}` + (facts.tie === null ? "" : `, tied (group ${facts.tie})`)],
+      ["Rank", facts.rank === null ? "" : `${facts.rank}` + shared(row)],
       ["Severity interval", spread],
       ["Healthy images with less", facts.percentile === null ? "" : `${number(facts.percentile, 1)} %`],
       ["Grades that fit", facts.grade_set.join(", ")],
@@ -180,6 +180,8 @@
     }
     return svg;
   }
+
+  const shared = (row) => row.tr.querySelector(".tie .unseen")?.textContent.replace(" shares", ", shares") || "";
 
   function mark(row) {
     if (current) current.tr.classList.remove("current");

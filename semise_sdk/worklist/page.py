@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -71,7 +72,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worklist:
-    """What every page of a worklist shows alike."""
+    """What every page of a worklist shows alike; ``ties`` counts the images of each tie group."""
 
     bundle: str
     reference: str
@@ -86,6 +87,7 @@ class Worklist:
     histogram: tuple[Bin, ...]
     has_grades: bool
     has_percentiles: bool
+    ties: Mapping[int, int]
 
     def to_json(self) -> dict[str, object]:
         """Returns what the page's script and its exports say of the worklist."""
@@ -136,7 +138,7 @@ def write_worklist(
         bundle: Name of the bundle.
         labels: Grades in severity order; empty where the model does not grade.
         illustrate: Gives the pictures of some rows, in order; None for a page without pictures.
-        references: WebP thumbnails of healthy references, which ``RowPictures.reference`` points at.
+        references: WebP thumbnails of the healthy references, by their place in the bank; empty ones are not shown.
         rows_per_page: Most rows on a page.
         created: When the ranking was made; None for now.
 
@@ -196,6 +198,7 @@ def _worklist(
         histogram=scale.histogram(ranking.rows),
         has_grades=any(row.grade for row in ranking.rows),
         has_percentiles=any(row.percentile is not None for row in ranking.rows),
+        ties=Counter(row.tie for row in ranking.rows if row.tie is not None),
     )
 
 

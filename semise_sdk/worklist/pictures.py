@@ -30,7 +30,7 @@ class RowPictures:
         severity_map: Its severity map as a layer with alpha, which the page stretches over ``image``.
         mask: Its mask as a layer with alpha, of the size of ``image``.
         mask_area: Share of the image's area that the mask covers; None without a mask.
-        reference: Place of the nearest healthy reference among those that the page shows; None without.
+        reference: Place of the nearest healthy reference in the bank; None where it is not known.
     """
 
     thumbnail: bytes = b""
@@ -67,6 +67,7 @@ def draw(pixels: NDArray[np.uint8], analysis: Analysis | None = None) -> RowPict
         severity_map=b"" if analysis.severity_map is None else _map(analysis.severity_map),
         mask=b"" if analysis.mask is None else _mask(analysis.mask, shown.size),
         mask_area=analysis.area_fraction,
+        reference=analysis.nearest_reference,
     )
 
 

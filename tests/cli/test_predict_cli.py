@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import onnx.parser
 import pytest
 from PIL import Image
 
-from semise_sdk.bundle import pack, write_manifest
+from semise_sdk.bundle import Bundle, pack, write_manifest
 from semise_sdk.cli import bundles
 from semise_sdk.cli.app import run
 from semise_sdk.manifest import GraphEntry, TensorSpec
@@ -112,7 +113,7 @@ def test_a_report_is_written_beside_the_ranking(capsys, project):
     assert len(rows(out)) == 4
     text = (project / "report" / "worklist.html").read_text(encoding="utf-8")
     assert "worklist: report/worklist.html, 1 page of 0.0 MB in all" in err
-    assert text.count("<tr data-i=") == 4
+    assert text.count(' data-i="') == 4
     assert text.index("torn.png") < text.index("red.png")
     assert text.count('<script type="application/json">') == 3
 
@@ -131,6 +132,34 @@ def test_images_of_one_name_keep_their_own_pictures_in_a_report(capsys, project)
     sources = re.findall('<img src="data:image/webp;base64,([^"]*)"', (project / "worklist.html").read_text())
     shown = [Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB").getpixel((5, 5)) for source in sources]
     assert [colour.index(max(colour)) for colour in shown] == [0, 2]
+
+
+def references_in(path: Path) -> list[str]:
+    found = re.search('<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    return json.loads(found[1])["references"]
+
+
+def test_a_report_shows_the_references_that_were_given(capsys, project):
+    code, _, _ = answer(capsys, "rank", "images", "--reference", "images", "--report", "worklist.html")
+    assert code == 0
+    text = (project / "worklist.html").read_text(encoding="utf-8")
+    assert len(references_in(project / "worklist.html")) == 3
+    near = [json.loads(found)["reference"] for found in re.findall('"application/json">(.*?)</script>', text)]
+    assert sorted(near) == [0, 1, 2]  # each image is its own nearest reference
+
+
+def test_a_report_shows_the_references_that_the_bundle_carries(capsys, project, bundle):
+    carrying = project / "carrying"
+    shutil.copytree(bundle, carrying)
+    assert answer(capsys, "rank", "images", "--report", "without.html", "--bundle", str(carrying))[0] == 0
+    assert references_in(project / "without.html") == []
+    with Bundle.open(carrying) as opened:
+        graphs = opened.manifest.graphs
+    (carrying / "references").mkdir()
+    Image.new("L", (20, 20), 70).save(carrying / "references" / "0000.png")
+    write_manifest(carrying, model=MODEL, graphs=graphs)
+    assert answer(capsys, "rank", "images", "--report", "with.html", "--bundle", str(carrying))[0] == 0
+    assert [source[:22] for source in references_in(project / "with.html")] == ["data:image/webp;base64"]
 
 
 @pytest.mark.parametrize("report", ["worklist.csv", "images", "out.html"])

@@ -130,7 +130,14 @@ def test_hostile_names_and_reasons_are_text(hostile, hostile_ranking, write):
 
 def test_a_grade_set_an_interval_a_tie_and_a_percentile_are_shown(small_ranking, write):
     text = read(write(small_ranking)[0]).text
-    for shown in ("healthy to severe", "only mild", "1.150 to 1.250", "tied, group 1", "96.0", "wide_set"):
+    for shown in (
+        "healthy to severe",
+        "only mild",
+        "1.150 to 1.250",
+        "shares its place with 1 more",
+        "96.0",
+        "wide_set",
+    ):
         assert shown in text, shown
 
 
