@@ -189,7 +189,7 @@ def _worklist(
         reference=visible(ranking.reference),
         backend=ranking.backend,
         precision=ranking.precision,
-        created=created.isoformat(timespec="minutes"),
+        created=f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         labels=tuple(labels),
         links=tuple(links),
         references=tuple(map(data_uri, references)),
