@@ -98,7 +98,8 @@ def export_run(
     with _building(place) as folder:
         graphs = _write_model(trained, folder, reporter=listener)
         if reference_thumbnails:
-            write_reference_thumbnails(trained, folder)
+            count = write_reference_thumbnails(trained, folder)
+            listener.say(f"the bundle carries pixels of patients: thumbnails of {count} healthy references")
         gate = Gate(trained, folder, images, backends=chosen, limits=limits, reporter=listener)
         fp32 = Variant(precision="fp32", graphs=graphs)
         variants = [fp32]

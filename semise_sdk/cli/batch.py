@@ -58,7 +58,7 @@ class Batch:
     def __init__(self, predictor: Predictor, images: Sequence[Path], *, quiet: bool) -> None:
         self.predictor = predictor
         self._images = images
-        self._quiet = quiet
+        self.is_quiet = quiet
         self._counts: Counter[Status] = Counter()
         self._started = time.perf_counter()
 
@@ -67,8 +67,8 @@ class Batch:
     ) -> Iterator[tuple[FoundImage, Answer]]:
         """Yields every image with its answer from ``stream``, under a progress bar called ``label``."""
         fed, kept = itertools.tee(found_images(self._images))
-        total = self._count() if stderr.is_terminal and not self._quiet else None
-        answers = tracked(stream(fed), total=total, label=label, quiet=self._quiet)
+        total = self._count() if stderr.is_terminal and not self.is_quiet else None
+        answers = tracked(stream(fed), total=total, label=label, quiet=self.is_quiet)
         for found, answer in zip(kept, answers, strict=True):
             self._counts[answer.status] += 1
             yield found, answer
@@ -82,10 +82,6 @@ class Batch:
             reference=reference,
         )
 
-    def say(self, message: str) -> None:
-        """Prints one message on standard error, unless the command is to be quiet."""
-        say(message, quiet=self._quiet)
-
     def finish(self) -> int:
         """Says how it went and returns the exit code."""
         seconds = time.perf_counter() - self._started
@@ -93,7 +89,7 @@ class Batch:
         say(
             f"{total} images, {failed} failed, {seconds:.1f} s ({total / seconds:.0f} a second) on "
             f"{self.predictor.backend} in {self.predictor.precision}, bundle {self.predictor.name}",
-            quiet=self._quiet,
+            quiet=self.is_quiet,
         )
         return EXIT_SOME_ROWS_FAILED if failed else EXIT_OK
 

@@ -91,7 +91,7 @@ def rank(
     )
     check_report(report, out)
     with open_batch(images, engine, quiet=quiet) as batch:
-        places = Places()
+        places = None if report is None else Places()
         bank = batch.predictor.reference_bank(reference)
         rows = ranked(
             _severities(batch, bank, places) if maps is None else _mapped_severities(batch, bank, maps, places)
@@ -106,7 +106,7 @@ def rank(
         with result_stream(out) as stream:
             chosen = _layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
-        if report is not None:
+        if report is not None and places is not None:
             write_report(batch, ranking, places, bank=bank, reference=reference, path=report)
         return batch.finish()
 
@@ -235,14 +235,15 @@ def embed(
         return batch.finish()
 
 
-def _severities(batch: Batch, bank: ReferenceBank, places: Places) -> Iterator[Severity]:
+def _severities(batch: Batch, bank: ReferenceBank, places: Places | None) -> Iterator[Severity]:
     predictor = batch.predictor
     for found, answer in batch.answers("ranking", lambda found: predictor.iter_severity(found, reference=bank)):
-        places.note(found, answer)
+        if places is not None:
+            places.note(found, answer)
         yield answer
 
 
-def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path, places: Places) -> Iterator[Severity]:
+def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path, places: Places | None) -> Iterator[Severity]:
     folder, predictor = DrawingFolder(maps), batch.predictor
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
     for found, answer in answers:
@@ -254,7 +255,8 @@ def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path, places: Pl
             status=answer.status,
             reason=answer.reason,
         )
-        places.note(found, severity)
+        if places is not None:
+            places.note(found, severity)
         yield severity
 
 

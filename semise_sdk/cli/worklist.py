@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from semise_sdk.cli.batch import Batch
+from semise_sdk.cli.console import say, tracked
 from semise_sdk.errors import ConfigError
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import find_images
@@ -48,16 +49,18 @@ def write_report(
     """
     predictor = batch.predictor
     labels = predictor.model.labels if predictor.model.has_classifier else ()
+    illustrator = Illustrator(predictor, places, bank=bank)
     pages = write_worklist(
         path,
         ranking,
         bundle=predictor.name,
         labels=labels,
-        illustrate=Illustrator(predictor, places, bank=bank),
+        illustrate=lambda rows: tracked(illustrator(rows), total=len(rows), label="drawing", quiet=batch.is_quiet),
         references=_thumbnails(predictor, reference),
     )
     megabytes = sum(page.stat().st_size for page in pages) / 1e6
-    batch.say(f"worklist: {path}, {len(pages)} page{'s' if len(pages) > 1 else ''} of {megabytes:.1f} MB in all")
+    count = f"{len(pages)} page{'s' if len(pages) > 1 else ''}"
+    say(f"worklist: {path}, {count} of {megabytes:.1f} MB in all", quiet=batch.is_quiet)
 
 
 def _thumbnails(predictor: Predictor, reference: Path | None) -> tuple[bytes, ...]:

@@ -1,7 +1,7 @@
 """Draws the pictures of a worklist's rows as a stream: few images are in memory at once, and details fit a budget."""
 
 import logging
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -34,7 +34,7 @@ class Places:
     """Where the image of each row lies; two images may share a name, when they come from two folders."""
 
     def __init__(self) -> None:
-        self._paths: defaultdict[tuple[str, float | None], deque[Path]] = defaultdict(deque)
+        self._paths: defaultdict[tuple[str, float | None], list[Path]] = defaultdict(list)
 
     def note(self, found: FoundImage, answer: Severity) -> None:
         """Remembers where the image of an answer lies."""
@@ -48,7 +48,7 @@ class Places:
         paths = self._paths.get((row.file, row.severity))
         if not paths:
             return None
-        paths.rotate(-1)
+        paths.append(paths.pop(0))
         return paths[-1]
 
 

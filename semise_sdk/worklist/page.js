@@ -263,13 +263,17 @@
     }
     const waiting = new Map();
     for (const row of rows) waiting.set(row.facts.file, [...(waiting.get(row.facts.file) || []), row]);
+    const wasUnsaved = isUnsaved;
     let taken = 0;
     for (const entry of found) {
-      const row = (waiting.get(entry?.file) || []).shift();
-      if (!row || !VERDICTS.includes(entry.review)) continue;
+      const alike = waiting.get(entry?.file) || [];
+      if (!alike.length || !VERDICTS.includes(entry.review)) continue;
+      // two images may share a name, when they come from two folders
+      const [row] = alike.splice(Math.max(0, alike.findIndex(({ facts }) => facts.rank === entry.rank)), 1);
       setVerdict(row, entry.review, typeof entry.reviewed_at === "string" ? entry.reviewed_at : "");
       taken += 1;
     }
+    isUnsaved = wasUnsaved;
     showVerdict();
     filter();
     find("shown").textContent = `${taken} of ${found.length} reviews are of images on this page and were taken over.`;

@@ -162,7 +162,7 @@ def test_a_report_shows_the_references_that_the_bundle_carries(capsys, project, 
     assert [source[:22] for source in references_in(project / "with.html")] == ["data:image/webp;base64"]
 
 
-@pytest.mark.parametrize("report", ["worklist.csv", "images", "out.html"])
+@pytest.mark.parametrize("report", ["worklist.csv", "folder.html", "out.html"])
 def test_a_report_that_cannot_be_is_refused_before_anything_is_ranked(capsys, project, report):
     (project / "folder.html").mkdir()
     code, out, err = answer(capsys, "rank", "images", "--out", "out.html", "--report", report)

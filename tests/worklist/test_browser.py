@@ -301,6 +301,17 @@ def test_reviews_are_saved_and_taken_up_again(browser, path, page, tmp_path):
         )
 
 
+def test_a_review_of_two_images_of_one_name_finds_its_own(browser, write, ranked_row, tmp_path):
+    rows = tuple(ranked_row(rank=rank, file="same.png", severity=1 / rank) for rank in (1, 2, 3))
+    file = tmp_path / "review.json"
+    review = {"file": "same.png", "rank": 2, "review": "agree"}
+    file.write_text(json.dumps({"reviews": [review, review | {"rank": 9, "review": "disagree"}]}))
+    with open_page(browser, write(Ranking(rows=rows, reference="bundle", backend="toy:cpu"))[0]) as page:
+        page.locator("#review-file").set_input_files(file)
+        page.wait_for_function("() => document.getElementById('shown').textContent.includes('taken')")
+        assert page.locator("tr[data-i] td.review").all_text_contents() == ["disagree", "agree", ""]
+
+
 def test_a_file_that_is_no_review_changes_nothing(page, tmp_path):
     for text in ("no json", "[1]", '{"reviews": 3}', "null", '{"reviews": [null, 4, {"file": null}]}'):
         file = tmp_path / "review.json"
