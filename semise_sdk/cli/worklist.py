@@ -13,6 +13,7 @@ from semise_sdk.worklist import (
     Illustrator,
     Places,
     bundle_thumbnails,
+    display_of,
     image_thumbnails,
     page_paths,
     require_jinja,
@@ -66,4 +67,4 @@ def write_report(
 def _thumbnails(predictor: Predictor, reference: Path | None) -> tuple[bytes, ...]:
     if reference is None:
         return bundle_thumbnails(predictor.reference_pictures())
-    return image_thumbnails([found.path for found in find_images(reference)], predictor.model.spec)
+    return image_thumbnails([found.path for found in find_images(reference)], display_of(predictor))

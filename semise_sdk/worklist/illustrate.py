@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semise_sdk.errors import ImageReadError, SpecError
 from semise_sdk.machine import usable_cores
 from semise_sdk.overlay import display_pixels
 from semise_sdk.pipeline import Pool, in_order
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import FoundImage, read_image
-from semise_sdk.record import ImageRecord
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Analysis, RankedImage, Severity
-from semise_sdk.spec import DicomPolicy
 from semise_sdk.worklist.pictures import NO_PICTURES, RowPictures, draw
 
 DETAIL_BYTES = 40_000_000
@@ -27,7 +28,7 @@ _CHUNK = 128
 
 _logger = logging.getLogger(__name__)
 
-Read = Callable[[Path, DicomPolicy], ImageRecord]
+Display = Callable[[Path], NDArray[np.uint8]]
 
 
 class Places:
@@ -52,9 +53,13 @@ class Places:
         return paths[-1]
 
 
-def read_here(path: Path, dicom: DicomPolicy) -> ImageRecord:
-    """Returns an image decoded in this process; raises ImageReadError."""
-    return read_image(path, dicom=dicom)
+def display_of(predictor: Predictor) -> Display:
+    """Returns what shows a file as the model's intensity policy does, ``uint8 [H, W, 3]`` at its own size.
+
+    What it returns raises ImageReadError or SpecError for a file that cannot be read or shown.
+    """
+    spec = predictor.model.spec
+    return lambda path: display_pixels(read_image(path, dicom=spec.dicom), spec)
 
 
 class Illustrator:
@@ -68,7 +73,7 @@ class Illustrator:
         place: Where a row's image lies; None for one that is gone.
         bank: What severity maps are measured from.
         budget: Most bytes of base64 for the detail pictures of one page; 0 for thumbnails only.
-        read: How a file becomes an image.
+        display: How a file is shown; None for :func:`display_of`.
     """
 
     def __init__(
@@ -78,13 +83,13 @@ class Illustrator:
         *,
         bank: ReferenceBank,
         budget: int = DETAIL_BYTES,
-        read: Read = read_here,
+        display: Display | None = None,
     ) -> None:
         self._predictor = predictor
         self._place = place
         self._bank = bank
         self._budget = budget
-        self._read = read
+        self._display = display or display_of(predictor)
 
     def __call__(self, rows: Sequence[RankedImage]) -> Iterator[RowPictures]:
         """Yields the pictures of each row of a page, in order; none of one that cannot be read."""
@@ -116,9 +121,8 @@ class Illustrator:
         image, analysis = job
         if image is None:
             return NO_PICTURES
-        spec = self._predictor.model.spec
         try:
-            return draw(display_pixels(self._read(image.path, spec.dicom), spec), analysis)
+            return draw(self._display(image.path), analysis)
         except (ImageReadError, SpecError) as error:  # it was there a moment ago; its row stands
             _logger.warning("no picture in the worklist: %s", error)
         except (MemoryError, ValueError) as error:  # too large to draw, or replaced by one of another size meanwhile

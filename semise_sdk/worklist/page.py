@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from semise_sdk.version import __version__
 from semise_sdk.worklist.pictures import NO_PICTURES, RowPictures, data_uri
 from semise_sdk.worklist.rows import Counts, facts, needs_human, page_order, parted, split, visible
 from semise_sdk.worklist.scale import Bar, Bin, SeverityScale
-from semise_sdk.writers import DECIMALS, printable
+from semise_sdk.writers import DECIMALS
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -154,7 +155,7 @@ def write_worklist(
         ranking,
         bundle=bundle,
         labels=labels,
-        links=[quote(printable(page.name)) for page in paths],
+        links=[quote(os.fsencode(page.name)) for page in paths],
         references=references,
         created=created or datetime.now(UTC),
     )

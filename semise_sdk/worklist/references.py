@@ -7,10 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from semise_sdk.errors import BundleError, ImageReadError, SpecError
-from semise_sdk.overlay import display_pixels
-from semise_sdk.readers import read_image
 from semise_sdk.references import MAX_REFERENCES
-from semise_sdk.spec import InputSpec
+from semise_sdk.worklist.illustrate import Display
 from semise_sdk.worklist.pictures import THUMBNAIL_SIDE, as_webp, draw
 
 
@@ -24,16 +22,21 @@ def bundle_thumbnails(pictures: Mapping[int, bytes]) -> tuple[bytes, ...]:
     return tuple(_converted(index, pictures[index]) if index in pictures else b"" for index in range(last + 1))
 
 
-def image_thumbnails(images: Sequence[Path], spec: InputSpec) -> tuple[bytes, ...]:
-    """Returns thumbnails of images that were given as references, in order; none of more than a page should carry."""
+def image_thumbnails(images: Sequence[Path], display: Display) -> tuple[bytes, ...]:
+    """Returns thumbnails of images that were given as references, in order; none of more than a page should carry.
+
+    Args:
+        images: Their files.
+        display: How a file is shown (see :func:`semise_sdk.worklist.display_of`).
+    """
     if len(images) > MAX_REFERENCES:
         return ()
-    return tuple(_thumbnail(image, spec) for image in images)
+    return tuple(_thumbnail(image, display) for image in images)
 
 
-def _thumbnail(image: Path, spec: InputSpec) -> bytes:
+def _thumbnail(image: Path, display: Display) -> bytes:
     try:
-        return draw(display_pixels(read_image(image, dicom=spec.dicom), spec)).thumbnail
+        return draw(display(image)).thumbnail
     except (ImageReadError, SpecError):  # it was there a moment ago
         return b""
 

@@ -9,7 +9,7 @@ from semise_sdk.overlay import display_pixels
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import FoundImage, read_image
 from semise_sdk.results import RankedImage, Severity
-from semise_sdk.worklist import Illustrator, Places
+from semise_sdk.worklist import Illustrator, Places, display_of
 from semise_sdk.worklist import illustrate as module
 from semise_sdk.worklist.pictures import NO_PICTURES, draw
 
@@ -58,14 +58,14 @@ def test_rows_that_have_no_image_keep_their_place(predictor, images, caplog):
 
 
 def test_an_image_that_is_too_large_to_draw_costs_its_picture_only(predictor, images):
-    def read(path, dicom):
+    def display(path):
         if path.name == "1.png":
             raise MemoryError
-        return read_image(path, dicom=dicom)
+        return display_of(predictor)(path)
 
     rows = [row_of("0.png"), row_of("1.png"), row_of("2.png")]
     place = lambda row: images / row.file  # noqa: E731
-    drawn = list(Illustrator(predictor, place, bank=predictor.reference_bank(), read=read)(rows))
+    drawn = list(Illustrator(predictor, place, bank=predictor.reference_bank(), display=display)(rows))
     assert [bool(found.image) for found in drawn] == [True, False, True]
 
 

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from semise_sdk.errors import BundleError
+from semise_sdk.overlay import display_pixels
+from semise_sdk.readers import read_image
 from semise_sdk.spec import InputSpec
 from semise_sdk.worklist import bundle_thumbnails, image_thumbnails
 from semise_sdk.worklist import references as module
@@ -29,12 +31,14 @@ def test_what_is_no_thumbnail_is_refused(content):
 
 
 def test_references_that_were_given_are_shown_in_their_order(tmp_path, monkeypatch):
-    spec = InputSpec(height=32, width=32)
+    def display(path):
+        return display_pixels(read_image(path), InputSpec(height=32, width=32))
+
     paths = [tmp_path / name for name in ("dark.png", "gone.png", "bright.png")]
     for path, grey in ((paths[0], 20), (paths[2], 200)):
         Image.fromarray(np.full((40, 60), grey, np.uint8)).save(path)
-    found = image_thumbnails(paths, spec)
+    found = image_thumbnails(paths, display)
     shown = [Image.open(io.BytesIO(webp)).convert("L").getpixel((5, 5)) if webp else None for webp in found]
     assert shown == [pytest.approx(20, abs=2), None, pytest.approx(200, abs=2)]
     monkeypatch.setattr(module, "MAX_REFERENCES", 2)
-    assert image_thumbnails(paths, spec) == ()
+    assert image_thumbnails(paths, display) == ()
