@@ -2,21 +2,55 @@ import logging
 from collections import Counter
 
 import numpy as np
+import onnx.parser
 import pytest
 from PIL import Image
 
+from semise_sdk.bundle import write_manifest
+from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.overlay import display_pixels
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import FoundImage, read_image
+from semise_sdk.references import ReferenceBank
 from semise_sdk.results import RankedImage, Severity
+from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 from semise_sdk.worklist import Illustrator, Places, display_of
 from semise_sdk.worklist import illustrate as module
 from semise_sdk.worklist.pictures import NO_PICTURES, draw
 
+# Severity is the angle of the mean colour to blue; the mask is where red is above 100.
+GRAPH = """<ir_version: 8, opset_import: ["" : 18]> {name} (uint8[N,16,16,3] pixels) => ({mask} float[N,3] embedding,
+    float[N,3] severity_vector, float[N,3] reference_vector, float[N,1,1,3] severity_map_vectors)
+    <int64[2] sides = {{1, 2}}, int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] axis = {{3}},
+     float middle = {{100}}> {{
+    floats = Cast<to = 1>(pixels)
+    embedding = ReduceMean<keepdims = 0>(floats, sides)
+    severity_vector = Identity(embedding)
+    reference_vector = Identity(embedding)
+    severity_map_vectors = ReduceMean<keepdims = 1>(floats, sides)
+    {body} }}"""
+MASK = """red = Slice(floats, zero, one, axis)
+    red_plane = Squeeze(red, axis)
+    mask_logits = Sub(red_plane, middle)"""
+NETWORK = NetworkConfig(
+    encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0, decoder_channels=(8,)
+)
+
 
 @pytest.fixture(scope="module")
-def predictor(tiny_run):
-    with Predictor.open(tiny_run, backend="pytorch", device="cpu") as opened:
+def predictor(tmp_path_factory):
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'semise-sdk[cpu]'")
+    folder = tmp_path_factory.mktemp("toy")
+    graphs = {}
+    for name, mask, body in (("encoder", "", ""), ("unet", "float[N,16,16] mask_logits,", MASK)):
+        model = onnx.parser.parse_model(GRAPH.format(name=name, mask=mask, body=body))
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
+        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+    ReferenceBank(np.array([[0, 0, 2], [9, 0, 0]], np.float32)).save(folder / "references.safetensors")
+    info = ModelInfo(name="toy", spec=InputSpec(height=16, width=16), labels=("blue", "red"), network=NETWORK)
+    write_manifest(folder, model=info, graphs=graphs)
+    with Predictor.open(folder, backend="onnxruntime", device="cpu") as opened:
         yield opened
 
 
@@ -43,6 +77,7 @@ def test_each_row_gets_the_pictures_of_its_own_image_in_order(predictor, images)
         assert found == draw(display_pixels(record, predictor.model.spec), analysis)
         assert found.mask
         assert found.severity_map
+        assert found.reference == analysis.nearest_reference == 0
 
 
 def test_rows_that_have_no_image_keep_their_place(predictor, images, caplog):
