@@ -14,6 +14,7 @@ from semise_sdk.errors import (
     SpecError,
     TrainingError,
 )
+from semise_sdk.isolation import ReaderLimits
 from semise_sdk.predictor import Predictor
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import (
@@ -45,6 +46,7 @@ __all__ = [
     "Predictor",
     "RankedImage",
     "Ranking",
+    "ReaderLimits",
     "ReferenceBank",
     "ReferenceImageError",
     "Segmentation",

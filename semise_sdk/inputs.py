@@ -40,6 +40,17 @@ def named_images(images: Images) -> Iterator[NamedImage]:
     return (image for index, element in enumerate(images) for image in _element(element, index))
 
 
+def named_image(source: Source) -> NamedImage:
+    """Returns the one image that ``source`` stands for; a folder is none, which reading it says.
+
+    Raises:
+        TypeError: it is no image.
+    """
+    if isinstance(source, str | os.PathLike):
+        return NamedImage(os.fspath(source), Path(source))
+    return next(_element(source, 0))
+
+
 def describe(images: Images) -> str:
     """Returns what ``images`` is in a few words, for a result's header."""
     match images:

@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semise_sdk.backends.registry import check_backend
 from semise_sdk.bundle import Bundle, RunModel, is_run, open_run
 from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
 from semise_sdk.graphs import Graphs, opener_for
-from semise_sdk.inputs import Images, describe, named_images
+from semise_sdk.inputs import Images, Source, describe, named_image, named_images
+from semise_sdk.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
 from semise_sdk.machine import usable_cores
 from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
 from semise_sdk.postprocess import ranked
@@ -29,7 +31,6 @@ from semise_sdk.tasks import (
     classification_of,
     embedding_of,
     measure,
-    read_slot,
     segmentation_of,
     severity_of,
 )
@@ -54,9 +55,11 @@ class Predictor:
     Args:
         source: The bundle or run folder; closed together with the predictor.
         graphs: Its graphs.
-        workers: Threads that decode images; None for one per usable core.
+        workers: Images decoded at a time; None for one per usable core.
         batch_size: Images per engine run; None for what serves the backend best.
         precision: What the graphs compute in.
+        isolate: Whether files and bytes are decoded in processes of their own (see :meth:`open`).
+        limits: What each of these processes may use.
 
     Example:
         >>> with Predictor.open("bundle") as predictor:  # doctest: +SKIP
@@ -71,6 +74,8 @@ class Predictor:
         workers: int | None = None,
         batch_size: int | None = None,
         precision: Precision = "fp32",
+        isolate: bool = True,
+        limits: ReaderLimits | None = None,
     ) -> None:
         if (workers is not None and workers < 1) or (batch_size is not None and batch_size < 1):
             raise ValueError(f"expected workers and batch_size of at least 1, found {workers} and {batch_size}")
@@ -79,6 +84,7 @@ class Predictor:
         self._graphs = graphs
         self._batch_size = batch_size
         self._images = Pool(workers or usable_cores(), "semise-image")
+        self._reader: ImageReader = IsolatedReader(self._images.threads, limits) if isolate else InProcessReader()
         self._engines: Pool | None = None
         self._bank: ReferenceBank | None = None
         self._lock = threading.Lock()
@@ -95,6 +101,8 @@ class Predictor:
         batch_size: int | None = None,
         workers: int | None = None,
         precision: Precision = "fp32",
+        isolate: bool = True,
+        limits: ReaderLimits | None = None,
     ) -> Self:
         """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
 
@@ -104,8 +112,12 @@ class Predictor:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; one that is named is never replaced by another.
             threads: Cores that the engine may use; None for all that this process may.
             batch_size: Images per engine run; None for what serves the backend best.
-            workers: Threads that decode images; None for one per usable core.
+            workers: Images decoded at a time; None for one per usable core.
             precision: ``fp32``, or another that the bundle carries: ``semise info`` lists them with their parity.
+            isolate: True decodes files and bytes in processes of their own, so that one that ends its decoder, hangs
+                or takes all memory is one row with a reason. False decodes in this process, faster and with no
+                process started, for files that are trusted: a decoder that crashes then ends this process.
+            limits: What each of these processes may use; None for what :class:`ReaderLimits` says.
 
         Raises:
             BundleError: the bundle is damaged, altered or incomplete, or does not carry the precision.
@@ -126,7 +138,15 @@ class Predictor:
                 f"expected precision fp32 of run folder {path}, found {precision}: semise export it first"
             )
         graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads, precision=precision))
-        return cls(source, graphs, workers=workers, batch_size=batch_size, precision=precision)
+        return cls(
+            source,
+            graphs,
+            workers=workers,
+            batch_size=batch_size,
+            precision=precision,
+            isolate=isolate,
+            limits=limits,
+        )
 
     @property
     def name(self) -> str:
@@ -242,6 +262,19 @@ class Predictor:
             )
         return ReferenceBank(np.stack(vectors), self.model.reference_mode)
 
+    def display(self, image: Source) -> NDArray[np.uint8]:
+        """Returns one image at its own size as the model's intensity policy shows it, ``uint8 [H, W, 3]``.
+
+        It is read as every other is: where files are isolated, in another process.
+
+        Raises:
+            ImageReadError: it cannot be read or shown.
+            BackendError: the predictor is closed.
+        """
+        self._images.check_process()
+        self._check_open()
+        return self._reader.display(named_image(image), self.model.spec)
+
     def close(self) -> None:
         """Lets work in progress end, drops what waits, and releases threads and engines; closing twice is harmless."""
         if self._images.is_forked:
@@ -252,6 +285,7 @@ class Predictor:
         for pool in (self._images, engines):
             if pool is not None:
                 pool.close()
+        self._reader.close()
         self._graphs.close()
         self._source.close()
 
@@ -268,7 +302,7 @@ class Predictor:
         graph = self._graphs.get("unet" if needs.mask else "encoder")
         return run_stream(
             named_images(images),
-            functools.partial(read_slot, spec=self.model.spec),
+            functools.partial(self._reader.read, spec=self.model.spec),
             functools.partial(measure, needs=needs, graphs=self._graphs),
             images=self._images,
             engines=self._engine_pool(graph.concurrency),

@@ -19,6 +19,7 @@ from semise_sdk.results import Analysis, Classification, Embedding, Segmentation
 from semise_sdk.spec import InputSpec, ModelInfo
 
 NO_ANSWER = "no_answer: expected finite numbers from the network, found otherwise; look at the image"
+NO_MEMORY = "out_of_memory: expected to hold the image in memory, found too little; give it more, or a smaller image"
 
 _logger = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
         return FailedImage(image.file, error.reason)
     except SpecError as error:
         return FailedImage(image.file, f"does_not_fit: {error}")
+    except MemoryError:
+        return FailedImage(image.file, NO_MEMORY)
     except Exception as error:
         # A decoder met by a hostile file may raise anything; the other images of the batch are not to suffer.
         _logger.warning("reading one image failed in an unforeseen way", exc_info=error)

@@ -19,6 +19,7 @@ PUBLIC = [
     "Predictor",
     "RankedImage",
     "Ranking",
+    "ReaderLimits",
     "ReferenceBank",
     "ReferenceImageError",
     "Segmentation",

@@ -44,6 +44,7 @@ class Engine:
     batch_size: int | None
     threads: int | None
     precision: str
+    isolate: bool = True
 
 
 class Batch:
@@ -117,6 +118,7 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
             batch_size=engine.batch_size,
             threads=engine.threads,
             precision=parse_precision(engine.precision),
+            isolate=engine.isolate,
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)

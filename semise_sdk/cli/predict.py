@@ -13,10 +13,10 @@ from semise_sdk.cli.batch import Batch, Engine, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, QuietOption
 from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ConfigError, ImageReadError
-from semise_sdk.overlay import MAP_TOP, display_pixels, mask_overlay, severity_overlay
+from semise_sdk.overlay import MAP_TOP, mask_overlay, severity_overlay
 from semise_sdk.postprocess import ranked
 from semise_sdk.predictor import describe_reference
-from semise_sdk.readers import FoundImage, read_image
+from semise_sdk.readers import FoundImage
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.writers import (
@@ -50,6 +50,9 @@ BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images per engine run; what serves the backend by default.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores for the engine; all by default.")]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate/--no-isolate", help="Decode files in processes of their own, as untrusted ones.")
+]
 Out = Annotated[Path | None, typer.Option(help="File for the results; standard output by default.")]
 LayoutOption = Annotated[
     str | None, typer.Option("--format", help="csv, json or jsonl; by the suffix of --out by default.")
@@ -72,6 +75,7 @@ def rank(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     maps: Maps = None,
@@ -84,7 +88,13 @@ def rank(
     cannot be read come last, with the reason.
     """
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
@@ -110,6 +120,7 @@ def classify(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -117,7 +128,13 @@ def classify(
 ) -> int:
     """Grades each image, with the probability of every grade."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
@@ -144,6 +161,7 @@ def segment(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -151,7 +169,13 @@ def segment(
 ) -> int:
     """Draws the lesion mask of each image."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
@@ -172,6 +196,7 @@ def analyze(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -179,7 +204,13 @@ def analyze(
 ) -> int:
     """Gives severity, grade, mask and severity map of each image from one pass, as JSON lines by default."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
@@ -200,6 +231,7 @@ def embed(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Annotated[
         Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
     ] = None,
@@ -209,7 +241,13 @@ def embed(
 ) -> int:
     """Gives the encoder's feature vector of each image."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         answers = (answer for _, answer in batch.answers("embedding", batch.predictor.iter_embed))
@@ -286,8 +324,7 @@ def _draw_mask(folder: DrawingFolder, batch: Batch, found: FoundImage, mask: NDA
 
 def _display(batch: Batch, found: FoundImage) -> NDArray[np.uint8] | None:
     try:
-        spec = batch.predictor.model.spec
-        return display_pixels(read_image(found.path, dicom=spec.dicom), spec)
+        return batch.predictor.display(found)
     except ImageReadError:  # it was there a moment ago; its row stands
         return None
 
