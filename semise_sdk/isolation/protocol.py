@@ -44,11 +44,15 @@ def send(stream: IO[bytes], header: Mapping[str, object], payload: bytes | memor
     stream.flush()
 
 
-def receive(stream: IO[bytes], *, max_payload: int) -> Message | None:
+def receive(stream: IO[bytes], *, max_payload: int | None = None) -> Message | None:
     """Returns the next message, None where the other side ended.
 
+    Args:
+        stream: The pipe.
+        max_payload: The most bytes of a payload that are accepted; None for any number, of a sender that is trusted.
+
     Raises:
-        ProtocolError: what came is no message, or its payload is larger than ``max_payload`` bytes.
+        ProtocolError: what came is no message, or its payload is larger than ``max_payload``.
         MemoryError: the payload does not fit into memory.
     """
     prefix = stream.read(_PREFIX.size)
@@ -57,7 +61,9 @@ def receive(stream: IO[bytes], *, max_payload: int) -> Message | None:
     if len(prefix) < _PREFIX.size:
         raise ProtocolError("expected a whole message, found it cut short")
     header_bytes, payload_bytes = _PREFIX.unpack(prefix)
-    if header_bytes > _MAX_HEADER_BYTES or payload_bytes > max_payload:
+    if header_bytes > _MAX_HEADER_BYTES:
+        raise ProtocolError(f"expected a header of at most {_MAX_HEADER_BYTES:,} bytes, found {header_bytes:,}")
+    if max_payload is not None and payload_bytes > max_payload:
         raise ProtocolError(f"expected a payload of at most {max_payload:,} bytes, found {payload_bytes:,}")
     return Message(_object(_exactly(stream, header_bytes)), _exactly(stream, payload_bytes))
 

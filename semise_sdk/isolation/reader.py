@@ -117,6 +117,7 @@ class IsolatedReader:
             try:
                 return self._answer(process, request, parse)
             except ImageReadError as error:
+                self._check_open()  # closing ends what hangs
                 if is_fresh or error.code not in _MAY_BE_ANOTHERS:
                     raise
             return self._answer(self._started(), request, parse)
@@ -140,13 +141,16 @@ class IsolatedReader:
 
     def _started(self) -> ReaderProcess:
         with self._lock:
-            if self._is_closed:
-                raise BackendError(CLOSED)
+            self._check_open()
             self._all.difference_update([process for process in self._all if process.join(0)])
             process = ReaderProcess(self._limits)
             self._all.add(process)
         process.wait_until_ready()
         return process
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise BackendError(CLOSED)
 
     def _leave(self, process: ReaderProcess, *, is_usable: bool) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ def main() -> None:
     confine(parent=setup["parent"], memory_bytes=setup["memory_bytes"])
     try:
         send(answers, {"status": "ready"})
-        while (message := receive(requests, max_payload=setup["memory_bytes"])) is not None:
+        while (message := receive(requests)) is not None:
             with ended_after(setup["seconds"]):
                 _answer(Request.of(message), answers)
             del message  # a large image is not to be held while the next one comes
