@@ -137,6 +137,8 @@ class ReaderProcess:
                 self._exchange(process)
         except OSError as error:
             self._answers.put(_End(f"refused by the system: {(error.strerror or 'an error').lower()}"))
+        finally:
+            self._answers.put(_End("was closed"))  # whoever asks one that has retired is not to wait
 
     def _exchange(self, process: subprocess.Popen[bytes]) -> None:
         requests, answers = process.stdin, process.stdout

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.errors import BackendError, ImageReadError
+from semise_sdk.errors import BackendError, ImageReadError, SpecError
 from semise_sdk.inputs import NamedImage
 from semise_sdk.isolation.answers import Request, canvas_of, display_of
 from semise_sdk.isolation.limits import ReaderLimits
@@ -51,8 +51,11 @@ class InProcessReader:
         return read_slot(image, spec)
 
     def display(self, image: NamedImage, spec: InputSpec) -> NDArray[np.uint8]:
-        """Returns the image as the model's policy shows it, ``uint8 [H, W, 3]``; raises ImageReadError, SpecError."""
-        return display_pixels(read_image(image.source, dicom=spec.dicom), spec)
+        """Returns the image as the model's policy shows it, ``uint8 [H, W, 3]``; raises ImageReadError."""
+        try:
+            return display_pixels(read_image(image.source, dicom=spec.dicom), spec)
+        except SpecError as error:
+            raise ImageReadError("does_not_fit", str(error)) from error
 
     def close(self) -> None:
         """Does nothing: nothing is held."""

@@ -6,15 +6,15 @@ import sys
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from semise_sdk.errors import ImageReadError, SpecError
+from semise_sdk.errors import ImageReadError
 from semise_sdk.inputs import NamedImage
 from semise_sdk.isolation.answers import Request, canvas_header, display_header, failed_header
 from semise_sdk.isolation.confinement import confine, ended_after, private_pipes
 from semise_sdk.isolation.protocol import ProtocolError, receive, send
-from semise_sdk.overlay import display_pixels
-from semise_sdk.readers import read_image
-from semise_sdk.tasks import NO_MEMORY, FailedImage, read_slot
+from semise_sdk.isolation.reader import InProcessReader
+from semise_sdk.tasks import NO_MEMORY, FailedImage
 
 
 def main() -> None:
@@ -36,22 +36,21 @@ def main() -> None:
 
 
 def _answer(request: Request, answers: IO[bytes]) -> None:
-    if request.ask == "display":
-        _show(request, answers)
+    reader, image = InProcessReader(), NamedImage("", request.source)
+    try:
+        if request.ask == "display":
+            picture = reader.display(image, request.spec)
+            send(answers, display_header(picture), _bytes_of(picture))
+            return
+    except ImageReadError as error:
+        send(answers, failed_header(error.reason))
         return
-    slot = read_slot(NamedImage("", request.source), request.spec)
+    slot = reader.read(image, request.spec)
     if isinstance(slot, FailedImage):
         send(answers, failed_header(slot.reason))
     else:
-        send(answers, canvas_header(slot.canvas), np.ascontiguousarray(slot.canvas.pixels).data.cast("B"))
+        send(answers, canvas_header(slot.canvas), _bytes_of(slot.canvas.pixels))
 
 
-def _show(request: Request, answers: IO[bytes]) -> None:
-    try:
-        picture = display_pixels(read_image(request.source, dicom=request.spec.dicom), request.spec)
-    except ImageReadError as error:
-        send(answers, failed_header(error.reason))
-    except SpecError as error:
-        send(answers, failed_header(f"does_not_fit: {error}"))
-    else:
-        send(answers, display_header(picture), np.ascontiguousarray(picture).data.cast("B"))
+def _bytes_of(pixels: NDArray[np.uint8]) -> memoryview:
+    return np.ascontiguousarray(pixels).data.cast("B")

@@ -192,6 +192,24 @@ def test_rank_draws_maps(capsys, project):
         assert "not a localisation" in image.info["Description"]
 
 
+def test_files_are_decoded_apart_unless_they_are_trusted(capsys, project, monkeypatch):
+    from semise_sdk import tasks
+    from semise_sdk.isolation import process, reader
+
+    def refuse(*_, **__):
+        raise AssertionError("decoded in this process")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "read_image", refuse)
+        patched.setattr(reader, "read_image", refuse)
+        assert run(["rank", "images", "--maps", "maps"]) == 0
+        apart = capsys.readouterr().out
+    assert len(list((project / "maps").rglob("*.png"))) == 3
+    monkeypatch.setattr(process, "_started", refuse)
+    assert run(["rank", "images", "--maps", "maps", "--no-isolate"]) == 0
+    assert capsys.readouterr().out == apart
+
+
 def test_files_given_alone_go_by_name_and_as_typed_where_names_collide(capsys, project):
     Image.new("RGB", (24, 20), RED).save(project / "images" / "sub" / "red.png")
     files = [row["file"] for row in rows(answer(capsys, "rank", "images/red.png", "images/blue.png", "-q")[1])]

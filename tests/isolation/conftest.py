@@ -87,14 +87,14 @@ def children() -> Callable[[], list[psutil.Process]]:
     """Returns a function that lists this process's live reading processes."""
 
     def find() -> list[psutil.Process]:
-        mine = psutil.Process().children(recursive=True)
-        return [one for one in mine if one.status() != psutil.STATUS_ZOMBIE and _reads(one)]
+        return [one for one in psutil.Process().children(recursive=True) if _reads(one)]
 
     return find
 
 
 def _reads(one: psutil.Process) -> bool:
     try:
-        return any("semise_sdk.isolation" in word for word in one.cmdline())
-    except psutil.Error:
+        is_reader = any("semise_sdk.isolation" in word for word in one.cmdline())
+        return is_reader and one.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:  # it has just ended
         return False

@@ -235,12 +235,24 @@ def test_closing_ends_what_still_reads(rogue, picture, children, monkeypatch):
     reader = rogue(seconds=60)
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(reason, reader, b"hang")
-        while not children():
+        while not (reader._all and next(iter(reader._all)).asked):
             time.sleep(0.01)
-        time.sleep(0.3)
         reader.close()
         with pytest.raises(BackendError, match="found it closed"):
             job.result(timeout=10)
+    assert children() == []
+
+
+def test_closing_while_a_process_starts_keeps_nobody_waiting(isolated, picture, children, monkeypatch):
+    monkeypatch.setattr(process, "_CODE", f"import time; time.sleep(0.5); {process._CODE}")
+    reader = isolated(seconds=60)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(reason, reader, picture)
+        while not reader._all:
+            time.sleep(0.01)
+        reader.close()
+        with pytest.raises(BackendError, match="found it closed"):
+            job.result(timeout=20)
     assert children() == []
 
 
