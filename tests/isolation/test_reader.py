@@ -116,6 +116,17 @@ def test_a_hang_ends_at_the_limit(rogue, picture, children):
     assert len(children()) == 1
 
 
+def test_a_decoder_that_never_ends_does_so_at_the_limit(isolated, picture, dicom):
+    """CharLS 2.4 behind pyjpegls 1.5.1 turns in a circle on these 340 bytes: one of 2,000 mutated JPEG-LS images."""
+    pytest.importorskip("jpeg_ls", reason="needs pyjpegls: pip install 'semise-sdk[dicom]'")
+    head = bytes.fromhex("ffd8fff70011080030002803011100021100031100ffda000c03010002000300000200000021009e")
+    frame = head + bytes(288) + bytes.fromhex("ab45ff7ffcf8e40bff7fff03")
+    data = dicom(np.zeros((48, 40, 3), np.uint8), frames=[frame], syntax="1.2.840.10008.1.2.4.80")
+    reader = isolated(seconds=1.5)
+    assert reason(reader, data).startswith(("reader_timeout", "damaged"))  # a later CharLS may end
+    assert_reads(reader, picture)
+
+
 def test_a_process_that_was_stopped_ends_at_the_limit(isolated, picture, children):
     reader = isolated(seconds=0.5)
     assert_reads(reader, picture)
