@@ -22,13 +22,13 @@ EXPLAINED = {
     ("not_an_image", "PPM"): 4,
     ("not_an_image", "JPEG2000"): 3,
     ("not_an_image", "DICOM without the mark of a file"): 4,
-    ("unsupported_transfer_syntax", "JPEG Lossless, JPEG of 12 bits or deflated"): 7,
+    ("unsupported_transfer_syntax", "JPEG Lossless"): 7,
     ("unsupported_sop_class", "segmentation or parametric map"): 7,
     ("unsupported_format", "samples of 32 bits"): 4,
     ("damaged", "JPEG-LS that GDCM alone reads"): 1,
 }
 NAMES = {
-    "unsupported_transfer_syntax": "JPEG Lossless, JPEG of 12 bits or deflated",
+    "unsupported_transfer_syntax": "JPEG Lossless",
     "unsupported_sop_class": "segmentation or parametric map",
     "unsupported_format": "samples of 32 bits",
     "damaged": "JPEG-LS that GDCM alone reads",
