@@ -115,8 +115,9 @@ class Predictor:
             workers: Images decoded at a time; None for one per usable core.
             precision: ``fp32``, or another that the bundle carries: ``semise info`` lists them with their parity.
             isolate: True decodes files and bytes in processes of their own, so that one that ends its decoder, hangs
-                or takes all memory is one row with a reason. False decodes in this process, faster and with no
-                process started, for files that are trusted: a decoder that crashes then ends this process.
+                or takes all memory is one row: ``reader_died``, ``reader_timeout`` or ``out_of_memory``. False decodes
+                in this process, faster and with no process started, for files that are trusted: a decoder that
+                crashes then ends this process.
             limits: What each of these processes may use; None for what :class:`ReaderLimits` says.
 
         Raises:

@@ -27,7 +27,8 @@ _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
     "from semise_sdk.isolation.worker import main; main()"
 )
-_PIPE_BYTES = 1 << 20  # a canvas in one go, where Linux grants it
+_PIPE_BYTES = 1 << 20  # a canvas in one go
+_APART_ON_WINDOWS = 0x08000200  # CREATE_NO_WINDOW, CREATE_NEW_PROCESS_GROUP
 # What a dynamic linker and a locale need; nothing that the host keeps from others belongs into such a process.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "LC_ALL", "LC_CTYPE")
 # Each thread of a numeric library reserves address space, and reading an image uses none of them.
@@ -136,7 +137,8 @@ class ReaderProcess:
                 self._process = process
                 self._exchange(process)
         except OSError as error:
-            self._answers.put(_End(f"refused by the system: {(error.strerror or 'an error').lower()}"))
+            problem = error.strerror or "an error"
+            self._answers.put(_End(f"refused by the system: {problem[:1].lower()}{problem[1:]}"))
         finally:
             self._answers.put(_End("was closed"))  # whoever asks one that has retired is not to wait
 
@@ -164,17 +166,28 @@ class ReaderProcess:
 
 
 def _started(limits: ReaderLimits) -> "subprocess.Popen[bytes]":
-    if not sys.executable:
-        raise OSError(0, "the host names no Python executable")
-    return subprocess.Popen(
-        [sys.executable, "-I", "-c", _CODE, json.dumps(_setup(limits))],
+    process = subprocess.Popen(
+        [_interpreter(), "-I", "-c", _CODE, json.dumps(_setup(limits))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        pipesize=_PIPE_BYTES,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD,
         start_new_session=True,  # Ctrl-C in the terminal is for the parent
+        creationflags=_APART_ON_WINDOWS if sys.platform == "win32" else 0,
     )
+    if sys.platform == "linux" and process.stdout is not None:
+        import fcntl
+
+        with contextlib.suppress(OSError):  # a user may have so much of wide pipes
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return process
+
+
+def _interpreter() -> str:
+    # A frozen program's executable is the program: it would start itself, and so on without end.
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError(0, "the host has no Python interpreter to start")
+    return sys.executable
 
 
 def _setup(limits: ReaderLimits) -> Mapping[str, object]:

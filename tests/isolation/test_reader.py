@@ -296,6 +296,18 @@ def test_a_host_without_python_is_told_what_to_do(isolated, picture, monkeypatch
         isolated().read(NamedImage("p", picture), SPEC)
 
 
+def test_a_frozen_program_does_not_start_itself(isolated, picture, monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(BackendError, match="the host has no Python interpreter to start; open the predictor with"):
+        isolated().read(NamedImage("p", picture), SPEC)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_narrow_pipes_are_good_enough(isolated, picture, monkeypatch):
+    monkeypatch.setattr(process, "_PIPE_BYTES", 1 << 40)  # refused to every user
+    assert_reads(isolated(), picture)
+
+
 def test_a_process_that_cannot_start_is_told_from_a_bad_image(isolated, picture, monkeypatch):
     monkeypatch.setattr(process, "_CODE", "raise SystemExit(4)")
     with pytest.raises(BackendError, match="found it ended with code 4"):
