@@ -63,8 +63,10 @@ def made(codec: str, dicom) -> list[bytes]:
         kinds = ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")
         return [encoded(colour, "TIFF", compression=kind) for kind in kinds] + [encoded(deep, "TIFF")]
     if codec == "DICOM JPEG":
-        frames = [encoded(grey, "JPEG")]
-        return [dicom(grey, frames=frames, syntax=SYNTAXES[codec][0])]
+        ybr = {"PhotometricInterpretation": "YBR_FULL_422", "syntax": SYNTAXES[codec][0]}
+        in_colour = dicom(colour, frames=[encoded(colour, "JPEG")], **ybr)
+        progressive = dicom(colour, frames=[encoded(colour, "JPEG", progressive=True)], **ybr)
+        return [dicom(grey, frames=[encoded(grey, "JPEG")], syntax=SYNTAXES[codec][0]), in_colour, progressive]
     plain = [dicom(grey), dicom(colour), dicom(deep, BitsStored=12, WindowCenter=1000, WindowWidth=900)]
     return plain if codec == "DICOM native" else [compressed(data, SYNTAXES[codec][0]) for data in plain]
 

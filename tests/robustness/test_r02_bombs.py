@@ -140,6 +140,8 @@ def dicom_bombs(dicom: Callable[..., bytes], inflated: int, items: int) -> Itera
             yield f"DICOM in {name} that claims {side} x {side}", honest, ("too_many_pixels",)
             hidden = dicom(small, frames=[frame], syntax=syntax)
             yield f"DICOM in {name} whose frame alone claims {side} x {side}", hidden, ("damaged",)
+    many_scans = dicom(small, frames=[scans(20_000)], syntax="1.2.840.10008.1.2.4.50", Rows=9_000, Columns=9_000)
+    yield "DICOM in JPEG of 20,000 scans", many_scans, ("unsupported_format",)
     yield "DICOM of 2 ** 31 - 1 frames", dicom(small, NumberOfFrames=2**31 - 1), ("truncated",)
     yield "DICOM of 65535 x 65535 with 64 bytes of pixels", dicom(small, Rows=65_535, Columns=65_535), SIZES
     wide = dicom(small, Rows=9_000, Columns=9_000)
