@@ -43,16 +43,22 @@ class Request:
         """The image's name in messages, printable whatever the file is called."""
         return repr("<bytes>" if isinstance(self.source, bytes) else self.source.name)
 
-    @property
-    def header(self) -> Mapping[str, object]:
-        """The request without its bytes."""
-        kind = "bytes" if isinstance(self.source, bytes) else "path"
-        return {"ask": self.ask, "source": kind, "spec": _text_of(self.spec)}
+    def message(self) -> Message:
+        """Returns the request as a message: the image's bytes, or its path's.
 
-    @property
-    def payload(self) -> bytes:
-        """The image's bytes, or those of its absolute path: this process may change its folder, the reader does not."""
-        return self.source if isinstance(self.source, bytes) else os.fsencode(Path.cwd() / self.source)
+        The path is made absolute, because this process may change its folder and the other one does not.
+
+        Raises:
+            ImageReadError: ``not_found`` for a name that no file can have.
+        """
+        if isinstance(self.source, bytes):
+            return Message(self._header("bytes"), self.source)
+        try:
+            return Message(self._header("path"), os.fsencode(_absolute(self.source)))
+        except UnicodeEncodeError as error:
+            raise ImageReadError(
+                "not_found", f"{self.name}: expected a file name, found one with characters that none has"
+            ) from error
 
     @classmethod
     def of(cls, message: Message) -> "Request":
@@ -61,6 +67,9 @@ class Request:
         source = message.payload if is_bytes else Path(os.fsdecode(message.payload))
         ask: Ask = "display" if message.text("ask") == "display" else "canvas"
         return cls(ask, source, _spec_of(message.text("spec")))
+
+    def _header(self, source: str) -> Mapping[str, object]:
+        return {"ask": self.ask, "source": source, "spec": _text_of(self.spec)}
 
 
 def canvas_header(canvas: Canvas) -> Mapping[str, object]:
@@ -104,6 +113,13 @@ def checked(message: Message) -> Message:
     if status != "failed" or not _CODE.fullmatch(code):
         raise ProtocolError("expected pixels or a reason, found neither")
     raise ImageReadError(code, sentence[:_MAX_REASON])
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return Path.cwd() / path
+    except OSError:  # the folder is gone, and so is all that lay in it
+        return path
 
 
 def _pixels(message: Message, shape: tuple[int, int, int]) -> Picture:

@@ -56,7 +56,7 @@ class ReaderProcess:
     def __init__(self, limits: ReaderLimits) -> None:
         self.asked = 0
         self._limits = limits
-        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        self._requests: SimpleQueue[Message | None] = SimpleQueue()
         self._answers: SimpleQueue[Message | _End] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._drive, name="semise-reader", daemon=True)
@@ -92,8 +92,9 @@ class ReaderProcess:
             ImageReadError: why the image cannot be read; after ``reader_died`` and ``reader_timeout`` the process
                 has ended, after ``out_of_memory`` it is of no more use.
         """
+        message = request.message()
         self.asked += 1
-        self._requests.put(request)
+        self._requests.put(message)
         try:
             answer = self._answers.get(timeout=self._limits.seconds)
         except Empty:

@@ -148,7 +148,11 @@ class IsolatedReader:
             self._all.difference_update([process for process in self._all if process.join(0)])
             process = ReaderProcess(self._limits)
             self._all.add(process)
-        process.wait_until_ready()
+        try:
+            process.wait_until_ready()
+        except BackendError:
+            self._check_open()  # closing ends what starts
+            raise
         return process
 
     def _check_open(self) -> None:
@@ -166,10 +170,11 @@ class IsolatedReader:
 def _end(processes: Collection[ReaderProcess], owner: int) -> None:
     if os.getpid() != owner:  # a forked child has none of the threads, and its parent still reads
         return
-    for process in processes:
+    alive = tuple(processes)
+    for process in alive:
         process.retire()
     deadline = time.monotonic() + _END_SECONDS
-    for process in processes:
+    for process in alive:
         if not process.join(max(0.0, deadline - time.monotonic())):
             process.kill()
             process.join(_END_SECONDS)

@@ -1,5 +1,6 @@
 """Requests and answers survive the journey, and an answer is believed only as far as it is checked."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from semise_sdk.isolation.answers import (
 from semise_sdk.isolation.protocol import Message, ProtocolError
 from semise_sdk.preprocess import to_canvas
 from semise_sdk.readers import read_image
+from semise_sdk.record import Canvas
 from semise_sdk.spec import DicomPolicy, InputSpec
+from semise_sdk.tasks import FailedImage, ReadImage
 
 SPEC = InputSpec(
     height=24, width=32, intensity="window(40,400)", dicom=DicomPolicy(sop_classes=("OP", "CR"), frames="middle")
@@ -30,14 +33,29 @@ PLAIN = InputSpec(height=24, width=32)
 @pytest.mark.parametrize("source", [b"bytes \x00", Path("/a/b.png"), Path(os.fsdecode(b"/odd/\xff\n.png"))])
 def test_a_request_survives(source):
     request = Request("display", source, SPEC)
-    found = Request.of(Message(request.header, request.payload))
+    found = Request.of(request.message())
     assert (found.ask, found.source, found.spec) == ("display", source, SPEC)
 
 
 def test_a_relative_path_stays_the_one_that_was_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     request = Request("canvas", Path("x/../y.png"), SPEC)
-    assert os.fsdecode(request.payload) == f"{tmp_path}/x/../y.png"
+    assert os.fsdecode(request.message().payload) == f"{tmp_path}/x/../y.png"
+
+
+def test_an_absolute_path_needs_no_folder(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert Request("canvas", Path("/a/b.png"), SPEC).message().payload == b"/a/b.png"
+    assert Request("canvas", Path("b.png"), SPEC).message().payload == b"b.png"
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(ImageReadError, match="found one with characters that none has") as found:
+        Request("canvas", Path("a\ud800.png"), SPEC).message()
+    assert found.value.code == "not_found"
 
 
 def test_a_canvas_survives_with_its_geometry():
@@ -45,6 +63,13 @@ def test_a_canvas_survives_with_its_geometry():
     found = canvas_of(Message(canvas_header(canvas), canvas.pixels.tobytes()), PLAIN)
     assert found.geometry == canvas.geometry
     np.testing.assert_array_equal(found.pixels, canvas.pixels)
+
+
+def test_nothing_of_a_read_image_stays_behind():
+    """A field that is added to these is to travel too."""
+    assert [field.name for field in dataclasses.fields(ReadImage)] == ["file", "canvas"]
+    assert [field.name for field in dataclasses.fields(Canvas)] == ["pixels", "geometry"]
+    assert [field.name for field in dataclasses.fields(FailedImage)] == ["file", "reason"]
 
 
 def test_a_picture_survives():

@@ -54,6 +54,16 @@ def test_answers_are_those_of_this_process(isolated, picture, tmp_path):
         assert_same(reader.read(image, SPEC), InProcessReader().read(image, SPEC))
 
 
+def test_odd_names_have_their_row_and_cost_no_process(isolated, picture, children):
+    reader = isolated()
+    assert_reads(reader, picture)
+    pid = children()[0].pid
+    for name in ("a\0b", "a\ud800", "x" * 5000, "-rf", ".."):
+        assert reason(reader, Path(name)).startswith(("not_found: ", "not_readable: ", "not_a_file: "))
+    assert_reads(reader, picture)
+    assert children()[0].pid == pid
+
+
 def test_dicom_and_its_policy_reach_the_other_process(isolated):
     pytest.importorskip("pydicom", reason="needs pydicom: pip install 'semise-sdk[dicom]'")
     from pydicom.data import get_testdata_file
