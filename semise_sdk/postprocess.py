@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from semise_sdk.order import shared_places
 from semise_sdk.preprocess import mask_to_source
 from semise_sdk.record import Geometry
 from semise_sdk.results import RankedImage, Severity
@@ -54,7 +55,7 @@ def ranked(severities: Iterable[Severity]) -> tuple[RankedImage, ...]:
     """Returns the images from most to least severe, numbered from 1; failed ones last, by name and without rank.
 
     Equal severities keep ranks of their own, in the order of their file names: the same images give the same ranking
-    whatever order they came in.
+    whatever order they came in. Which of them the bank does not tell apart, ``tie`` says.
 
     Example:
         >>> [row.file for row in ranked([Severity(file="a", severity=0.1), Severity(file="b", severity=0.2)])]
@@ -69,8 +70,14 @@ def ranked(severities: Iterable[Severity]) -> tuple[RankedImage, ...]:
             grade=row.grade,
             status=row.status,
             reason=row.reason,
+            probabilities=row.probabilities,
+            grade_set=row.grade_set,
+            percentile=row.percentile,
+            severity_low=row.severity_low,
+            severity_high=row.severity_high,
+            tie=tie,
         )
-        for position, row in enumerate(rows, start=1)
+        for position, (row, tie) in enumerate(zip(rows, shared_places(rows), strict=True), start=1)
     )
 
 

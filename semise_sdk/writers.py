@@ -15,6 +15,7 @@ from semise_sdk.atomic import atomic_file
 from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
 
 __all__ = [
+    "INTERVAL",
     "LAYOUTS",
     "Exact",
     "Header",
@@ -37,6 +38,9 @@ Layout = Literal["csv", "json", "jsonl"]
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DECIMALS = 6
+
+INTERVAL = ("severity_low", "severity_high")
+"""Columns of the severity's interval, behind those that were there before it."""
 
 
 class Exact(float):
@@ -78,7 +82,7 @@ class Header:
 
 
 def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: str) -> None:
-    """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason``.
+    """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason,severity_low,severity_high,tie``.
 
     Args:
         ranking: What to write.
@@ -87,7 +91,7 @@ def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: s
         bundle: Name of the bundle, for the JSON document.
     """
     header = Header(bundle=bundle, backend=ranking.backend, precision=ranking.precision, reference=ranking.reference)
-    columns = ("rank", "file", "severity", "grade", "status", "reason")
+    columns = ("rank", "file", "severity", "grade", "status", "reason", *INTERVAL, "tie")
     write_rows(map(ranking_row, ranking.rows), stream, columns=columns, layout=layout, header=header)
 
 
@@ -122,6 +126,9 @@ def ranking_row(image: RankedImage) -> Row:
         "grade": image.grade,
         "status": image.status,
         "reason": image.reason,
+        "severity_low": image.severity_low,
+        "severity_high": image.severity_high,
+        "tie": image.tie,
     }
 
 
@@ -159,6 +166,8 @@ def analysis_row(answer: Analysis, labels: Sequence[str], *, mask: Path | None, 
         "map": None if severity_map is None else str(severity_map),
         "status": answer.status,
         "reason": answer.reason,
+        "severity_low": answer.severity_low,
+        "severity_high": answer.severity_high,
     }
 
 

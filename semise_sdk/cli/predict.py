@@ -20,6 +20,7 @@ from semise_sdk.readers import FoundImage, read_image
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.writers import (
+    INTERVAL,
     LAYOUTS,
     Layout,
     Row,
@@ -184,7 +185,7 @@ def analyze(
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
         labels = tuple(f"p_{label}" for label in batch.predictor.model.labels)
-        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
+        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason", *INTERVAL)
         header = batch.header(describe_reference(reference))
         chosen = _layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:
@@ -237,13 +238,7 @@ def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path) -> Iterato
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
     for found, answer in answers:
         _draw_map(folder, batch, found, answer.severity_map)
-        yield Severity(
-            file=answer.file,
-            severity=answer.severity,
-            grade=answer.grade,
-            status=answer.status,
-            reason=answer.reason,
-        )
+        yield answer.to_severity()
 
 
 def _segmentation_rows(batch: Batch, masks: Path, overlays: Path | None) -> Iterator[Row]:
