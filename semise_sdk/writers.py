@@ -13,6 +13,7 @@ import numpy as np
 
 from semise_sdk.atomic import atomic_file
 from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
+from semise_sdk.spreadsheet import neutralised
 
 __all__ = [
     "INTERVAL",
@@ -99,7 +100,8 @@ def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], l
     """Writes rows as they come, in constant memory.
 
     Numbers have 6 decimals; a missing value is an empty cell or null. In CSV a text that a spreadsheet would take for
-    a formula gets an apostrophe in front; bytes of a file name that are no text become escapes.
+    a formula gets an apostrophe in front, and :func:`semise_sdk.spreadsheet.restored` gives it back; bytes of a file
+    name that are no text become escapes.
 
     Args:
         rows: Each with a value for every column.
@@ -286,9 +288,7 @@ def _csv_cell(value: Cell) -> str:
         return str(value)
     if not isinstance(value, str):
         return " ".join(map(_number, value))
-    text = printable(value)
-    # Spreadsheets run a cell that starts so as a formula, quoted or not (OWASP, CSV injection).
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return neutralised(printable(value))
 
 
 def _probabilities(probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, Cell]:
