@@ -33,7 +33,7 @@ class ResampledBank:
         nearest: Members that ``knn`` counts.
         targets: Unit vectors ``[T, D]`` that are measured from: a resample's own in the modes ``mean`` and
             ``medoid`` (T is RESAMPLES), else the members (T is M).
-        times: How often each resample holds each member, ``[RESAMPLES, M]``.
+        times: How often each member is in each resample, ``[M, RESAMPLES]``.
     """
 
     mode: ReferenceMode
@@ -55,12 +55,12 @@ class ResampledBank:
         if self.mode in ("mean", "medoid"):
             return np.asarray(distances)
         order = np.argsort(distances, kind="stable")
-        held = np.cumsum(self.times[:, order], axis=1, dtype=np.int32)  # how many of a resample lie at most so far away
+        held = np.cumsum(self.times[order], axis=0, dtype=np.int32)  # how many of a resample lie at most so far away
         return _median(distances[order], held) if self.mode == "median" else self._nearest_mean(distances[order], held)
 
     def _nearest_mean(self, distances: Distances, held: NDArray[np.int32]) -> Distances:
-        counted = np.minimum(held, min(self.nearest, self.times.shape[1]))
-        return np.asarray(np.diff(counted, axis=1, prepend=0) @ distances / counted[:, -1])
+        counted = np.minimum(held, min(self.nearest, len(distances)))
+        return np.asarray(distances @ np.diff(counted, axis=0, prepend=0) / counted[-1])
 
 
 def interval_ends(values: NDArray[np.floating], estimate: float) -> tuple[float, float]:
@@ -75,8 +75,8 @@ def interval_ends(values: NDArray[np.floating], estimate: float) -> tuple[float,
 
 def _balanced_times(members: int, seed: int) -> NDArray[np.int32]:
     draws = np.random.default_rng(seed).permutation(np.tile(np.arange(members), RESAMPLES)).reshape(RESAMPLES, members)
-    times = np.zeros((RESAMPLES, members), np.int32)
-    np.add.at(times, (np.arange(RESAMPLES)[:, None], draws), 1)
+    times = np.zeros((members, RESAMPLES), np.int32)
+    np.add.at(times, (draws, np.arange(RESAMPLES)[:, None]), 1)
     return times
 
 
@@ -84,16 +84,16 @@ def _resampled_targets(
     members: NDArray[np.float64], times: NDArray[np.int32], mode: ReferenceMode
 ) -> NDArray[np.float64]:
     if mode == "mean":
-        return unit(times @ members)
+        return unit(times.T @ members)
     if mode == "medoid":
         # rounded so that the choice among equals does not hang on the last bits of a sum
-        to_others = np.round(times @ cosine_distances(members, members) / len(members), 12)
-        return np.asarray(members[np.where(times > 0, to_others, np.inf).argmin(axis=1)])
+        to_others = np.round(cosine_distances(members, members) @ times / len(members), 12)
+        return np.asarray(members[np.where(times > 0, to_others, np.inf).argmin(axis=0)])
     return members
 
 
 def _median(distances: Distances, held: NDArray[np.int32]) -> Distances:
     """Returns the median of each resample from the members' distances in ascending order, ``[M]``."""
-    middle = held.shape[1] - 1
-    lower, upper = ((held <= place).sum(axis=1) for place in (middle // 2, (middle + 1) // 2))
+    middle = len(held) - 1
+    lower, upper = ((held <= place).sum(axis=0) for place in (middle // 2, (middle + 1) // 2))
     return np.asarray((distances[lower] + distances[upper]) / 2)

@@ -120,6 +120,11 @@ def test_rows_without_a_severity_take_no_place():
     assert list(shared_places(rows)) == [None, 1, 2, None]
 
 
+def test_a_row_whose_resamples_were_not_kept_has_no_place_and_keeps_the_others_at_their_rank():
+    rows = [image(1.0), MeasuredSeverity(severity=0.7), image(0.5)]
+    assert list(shared_places(rows)) == [1, None, 3]
+
+
 def test_places_are_given_as_rows_come():
     places = shared_places(image(1.0) for _ in iter(int, 1))
     assert [next(places) for _ in range(5)] == [1] * 5

@@ -26,7 +26,7 @@ def test_each_resample_measures_as_a_bank_of_its_members_does(mode, members, ima
     bank = ReferenceBank(vectors, mode)
     found = bank.resampled(image)
     assert found.shape == (RESAMPLES,)
-    for times, severity in zip(bank._resamples.times[::20], found[::20], strict=True):
+    for times, severity in zip(bank._resamples.times.T[::20], found[::20], strict=True):
         drawn = ReferenceBank(np.repeat(vectors, times, axis=0), mode)
         assert severity == pytest.approx(drawn.severity(image[None])[0], abs=1e-6)
 
@@ -34,9 +34,10 @@ def test_each_resample_measures_as_a_bank_of_its_members_does(mode, members, ima
 @pytest.mark.parametrize("members", [2, 5, 256])
 def test_over_all_resamples_each_member_is_drawn_equally_often(members):
     times = ResampledBank.of(np.eye(members), "mean", nearest=5).times
-    assert (times.sum(axis=1) == members).all()
-    assert (times.sum(axis=0) == RESAMPLES).all()
-    assert len(np.unique(times, axis=0)) > 1
+    assert times.shape == (members, RESAMPLES)
+    assert (times.sum(axis=0) == members).all()
+    assert (times.sum(axis=1) == RESAMPLES).all()
+    assert len(np.unique(times, axis=1)) > 1
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -33,7 +33,7 @@ from semise_sdk.timeline import Timeline, Visit, read_visits, timeline_rows
 from semise_sdk.timeline.page import check_page, write_page
 from semise_sdk.timeline.table import COLUMNS, numbered, timeline_row, verdict
 from semise_sdk.timeline.visits import COLUMNS as MANIFEST_COLUMNS
-from semise_sdk.writers import Header, write_rows
+from semise_sdk.writers import Header, Layout, write_rows
 
 
 def register(app: typer.Typer) -> None:
@@ -76,14 +76,14 @@ def timeline(
         header = Header(
             bundle=predictor.name, backend=found.backend, precision=found.precision, reference=found.reference
         )
-    if report is not None:
-        write_page(found, report, bundle=header.bundle)
-    if out is None and layout is None and not as_json:
-        _print(numbered(found))
-    else:
-        with result_stream(out) as stream:
-            rows = map(timeline_row, (found if out is not None else numbered(found)).rows)
-            write_rows(rows, stream, columns=COLUMNS, layout=shown, header=header)
+    try:
+        if report is not None:
+            write_page(found, report, bundle=header.bundle)
+    finally:  # a page that cannot be written takes no row with it
+        if out is None and layout is None and not as_json:
+            _print(numbered(found))
+        else:
+            _write(found, out, shown, header)
     return _finish(found, quiet=quiet)
 
 
@@ -98,6 +98,12 @@ def _timeline(predictor: Predictor, visits: tuple[Visit, ...], reference: Path |
         backend=predictor.backend,
         precision=predictor.precision,
     )
+
+
+def _write(found: Timeline, out: Path | None, layout: Layout, header: Header) -> None:
+    shown = numbered(found) if out is None else found
+    with result_stream(out) as stream:
+        write_rows(map(timeline_row, shown.rows), stream, columns=COLUMNS, layout=layout, header=header)
 
 
 def _finish(found: Timeline, *, quiet: bool) -> int:

@@ -107,6 +107,14 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(capsys, project, arguments, m
     assert CANARY not in err
 
 
+def test_a_page_that_cannot_be_written_takes_no_row_with_it(capsys, project):
+    (project / "file").touch()
+    code, out, err = answer(capsys, "visits.csv", "--report", "file/page.html", "--out", "timeline.csv")
+    assert (code, out) == (74, "")
+    assert "could not write file/page.html" in err
+    assert len(rows((project / "timeline.csv").read_text())) == 6
+
+
 def test_a_page_without_jinja2_is_refused_before_anything_is_computed(capsys, project, monkeypatch):
     import sys
 

@@ -189,19 +189,20 @@ def test_close_in_the_middle_of_everything_ends_every_stream(bundle, images, amo
 
 
 @pytest.mark.timeout(300)
-def test_four_processes_at_once_write_the_same_bytes(bundle, images, figure):
+def test_processes_at_once_write_the_same_bytes(bundle, images, amount, figure):
+    count = amount(2, 4)
     command = [
         sys.executable, "-c", "from semise_sdk.cli.app import main; main()", "rank", str(images),
         "--bundle", str(bundle), "--backend", "onnxruntime", "--threads", "1", "-q",
     ]  # fmt: skip
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(count)]
     ends = [(*process.communicate(timeout=DEADLOCK_S), process.returncode) for process in running]
     outputs = {output for output, _, _ in ends}
-    assert [(error, code) for _, error, code in ends] == [(b"", 3)] * 4
+    assert [(error, code) for _, error, code in ends] == [(b"", 3)] * count
     assert len(outputs) == 1
     (text,) = outputs
     assert len(list(csv.DictReader(io.StringIO(text.decode(), newline="")))) == 41
-    figure("different outputs of 4 processes at once", len(outputs))
+    figure(f"different outputs of {count} processes at once", len(outputs))
 
 
 def forked(work) -> int:
