@@ -4,6 +4,7 @@ Both images are measured from the same resamples of the bank. A bank that is a l
 so the difference of two is far more certain than the overlap of their intervals would say.
 """
 
+import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,7 +25,7 @@ class Measured(Protocol):
     def severity(self) -> float | None: ...  # noqa: D102
 
     @property
-    def resampled(self) -> bytes: ...  # noqa: D102
+    def resampled(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +58,15 @@ class MeasuredSeverity:
         severity: As :meth:`ReferenceBank.severity` gives it; None where it was not asked for.
         low: Lower end, rounded alike and at most the severity; None where the bank is one image.
         high: Upper end.
-        resampled: Two bytes for each resample, in their order; empty where the bank is one image. Half precision
-            keeps three digits of what is added, which itself is known to one or two.
+        resampled: What each resample adds to the severity, in their order, half-precision numbers as base64, so
+            that a journal in JSON can keep it; empty where the bank is one image. Half precision keeps three digits
+            of what is added, which itself is known to one or two.
     """
 
     severity: float | None = None
     low: float | None = None
     high: float | None = None
-    resampled: bytes = b""
+    resampled: str = ""
 
 
 def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating]) -> MeasuredSeverity:
@@ -74,7 +76,7 @@ def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating]) -> Meas
     if resampled is None:
         return MeasuredSeverity(severity=severity)
     low, high = (round(end, SEVERITY_DECIMALS) for end in interval_ends(resampled, severity))
-    added = (resampled - severity).astype(_STORED).tobytes()
+    added = base64.b64encode((resampled - severity).astype(_STORED).tobytes()).decode()
     return MeasuredSeverity(severity=severity, low=low, high=high, resampled=added)
 
 
@@ -82,14 +84,14 @@ def difference(first: Measured, second: Measured) -> SeverityDifference:
     """Returns by how much ``first`` is the more severe, over the resamples that both were measured from.
 
     Raises:
-        ValueError: one has no severity, or they were measured from different banks' numbers of resamples.
+        ValueError: one has no severity, or one was measured from a bank of one image and the other was not.
     """
     if first.severity is None or second.severity is None:
         raise ValueError("expected two images with a severity, found one without")
     if len(first.resampled) != len(second.resampled):
         raise ValueError(
-            f"expected images measured from one bank, found {len(first.resampled)} and {len(second.resampled)} bytes "
-            "of resamples"
+            f"expected images measured from one bank, found resamples of {len(first.resampled)} and "
+            f"{len(second.resampled)} letters"
         )
     value = round(first.severity - second.severity, SEVERITY_DECIMALS)
     if not first.resampled:
@@ -127,4 +129,4 @@ def shared_places(rows: Iterable[Measured]) -> Iterator[int | None]:
 
 
 def _added(image: Measured) -> NDArray[np.float64]:
-    return np.frombuffer(image.resampled, _STORED).astype(np.float64)
+    return np.frombuffer(base64.b64decode(image.resampled), _STORED).astype(np.float64)

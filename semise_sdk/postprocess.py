@@ -1,6 +1,7 @@
 """Turns raw network outputs into results: probabilities, masks, maps and ranks."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +62,17 @@ def ranked(severities: Iterable[Severity]) -> tuple[RankedImage, ...]:
         >>> [row.file for row in ranked([Severity(file="a", severity=0.1), Severity(file="b", severity=0.2)])]
         ['b', 'a']
     """
-    rows = sorted(severities, key=_order)
-    return tuple(
-        RankedImage(
-            rank=None if row.severity is None else position,
+    return tuple(numbered(sorted(severities, key=severity_order)))
+
+
+def numbered(rows: Iterable[Severity]) -> Iterator[RankedImage]:
+    """Yields rows that come in the order of :func:`severity_order`; those with a severity are numbered from 1."""
+    given, placed = itertools.tee(rows)
+    rank = 0
+    for row, tie in zip(given, shared_places(placed), strict=True):
+        rank += row.severity is not None
+        yield RankedImage(
+            rank=None if row.severity is None else rank,
             file=row.file,
             severity=row.severity,
             grade=row.grade,
@@ -77,9 +85,8 @@ def ranked(severities: Iterable[Severity]) -> tuple[RankedImage, ...]:
             severity_high=row.severity_high,
             tie=tie,
         )
-        for position, (row, tie) in enumerate(zip(rows, shared_places(rows), strict=True), start=1)
-    )
 
 
-def _order(row: Severity) -> tuple[bool, float, str]:
+def severity_order(row: Severity) -> tuple[bool, float, str]:
+    """Returns what a ranking is sorted by."""
     return row.severity is None, -(row.severity or 0.0), row.file

@@ -44,7 +44,7 @@ class Severity:
     percentile: float | None = None
     severity_low: float | None = None
     severity_high: float | None = None
-    resampled: bytes = field(default=b"", repr=False)
+    resampled: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class Analysis:
     percentile: float | None = None
     severity_low: float | None = None
     severity_high: float | None = None
-    resampled: bytes = field(default=b"", repr=False)
+    resampled: str = field(default="", repr=False)
 
     def to_severity(self) -> Severity:
         """Returns what it says of the severity, to be ranked."""

@@ -84,7 +84,7 @@ class Row:
     severity: float | None = None
     severity_low: float | None = None
     severity_high: float | None = None
-    resampled: bytes = b""
+    resampled: str = ""
     probabilities: tuple[float, ...] = ()
     embedding: NDArray[np.float32] | None = None
     reference_vector: NDArray[np.float32] | None = None

@@ -1,5 +1,6 @@
 """Timelines on hand-made severities: order, changes, days with several images, and what cannot be placed."""
 
+import base64
 import datetime as dt
 
 import numpy as np
@@ -10,8 +11,8 @@ from semise_sdk.resampled_bank import RESAMPLES
 from semise_sdk.results import Severity
 from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
-STILL = np.zeros(RESAMPLES, "<f2").tobytes()
-WIDE = (np.linspace(-1, 1, RESAMPLES) * 0.2).astype("<f2").tobytes()
+STILL = base64.b64encode(np.zeros(RESAMPLES, "<f2")).decode()
+WIDE = base64.b64encode((np.linspace(-1, 1, RESAMPLES) * 0.2).astype("<f2")).decode()
 
 
 def visit(image, patient="p", date="2026-01-01", **options):
@@ -57,7 +58,7 @@ def test_a_change_within_what_the_bank_leaves_open_is_undecided():
     answers = [Severity(file="a", severity=0.5, resampled=WIDE), Severity(file="b", severity=0.6, resampled=STILL)]
     *_, unsteady = timeline_rows([found for found, _ in visits], lambda images: answers)
     assert unsteady.since_first.is_decided is False
-    *_, unknown = rows_of(*visits, resampled=b"")
+    *_, unknown = rows_of(*visits, resampled="")
     assert (unknown.since_first.value, unknown.since_first.is_decided) == (0.1, None)
 
 

@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import hashlib
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 
@@ -17,7 +18,7 @@ from semise_sdk.timeline import Timeline, Visit, timeline_rows
 from semise_sdk.timeline.chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart_of, highest_severity
 from semise_sdk.timeline.page import page_of, write_page
 
-STILL = np.zeros(RESAMPLES, "<f2").tobytes()
+STILL = base64.b64encode(np.zeros(RESAMPLES, "<f2")).decode()
 HOSTILE = "<script>alert(1)</script><img src=http://x.example/a onerror=x>\u202e\"'"
 
 
@@ -147,3 +148,27 @@ def test_a_page_that_cannot_be_written_is_an_output_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="could not write"):
         write_page(COURSE, tmp_path / "file" / "page.html", bundle="toy")
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+def test_a_browser_shows_it_without_a_complaint_or_a_request(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    write_page(timeline((HOSTILE, 1, "left", 0.5), (HOSTILE, 2, "left", 0.7)), tmp_path / "page.html", bundle="toy")
+    complaints, requests = [], []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.locator("h2").inner_text() == HOSTILE
+        assert page.locator("svg.chart").bounding_box()["width"] > 300  # the style is the one that the policy allows
+        fill = page.locator("path.mark.more").last.evaluate("mark => getComputedStyle(mark).fill")
+        browser.close()
+    assert fill == "rgb(196, 52, 29)"
+    assert complaints == []
+    assert len(requests) == 1
