@@ -328,7 +328,7 @@ def test_in_a_process_of_its_own_the_output_is_bytes_of_utf8_with_unix_line_ends
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines(keepends=True)[0] == RANKING.splitlines(keepends=True)[0].encode()
-    assert b'1,"ra\\udcff\r\n=n.png",1.000000,red,ok,,,,\n' in done.stdout
+    assert b'1,"ra\\udcff\r\n\'=n.png",1.000000,red,ok,,,,\n' in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(project):
