@@ -51,6 +51,11 @@ def named_image(source: Source) -> NamedImage:
     return next(_element(source, 0))
 
 
+def single(image: Source) -> Source:
+    """Returns what is read as one image, whatever it is: a folder stays one, which cannot be read."""
+    return FoundImage(Path(image), os.fspath(image)) if isinstance(image, str | os.PathLike) else image
+
+
 def describe(images: Images) -> str:
     """Returns what ``images`` is in a few words, for a result's header."""
     match images:

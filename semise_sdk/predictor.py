@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from semise_sdk.backends.registry import check_backend
 from semise_sdk.bundle import Bundle, RunModel, is_run, open_run
+from semise_sdk.comparison import ImageComparison, difference_of
 from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
 from semise_sdk.graphs import Graphs, opener_for
-from semise_sdk.inputs import Images, Source, describe, named_image, named_images
+from semise_sdk.inputs import Images, Source, describe, named_image, named_images, single
 from semise_sdk.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
 from semise_sdk.machine import usable_cores
 from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
@@ -34,6 +35,7 @@ from semise_sdk.tasks import (
     segmentation_of,
     severity_of,
 )
+from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
 Reference = Images | ReferenceBank
 Answer = TypeVar("Answer")
@@ -182,6 +184,41 @@ class Predictor:
         rows = ranked(self.iter_severity(images, reference=reference))
         return Ranking(
             rows=rows, reference=describe_reference(reference), backend=self.backend, precision=self.precision
+        )
+
+    def compare_images(self, first: Source, second: Source, *, reference: Reference | None = None) -> ImageComparison:
+        """Returns which of two images is the more severe, by how much, and whether the references decide it.
+
+        An image that cannot be scored says so in its own answer, and there is no difference then.
+
+        Args:
+            first: Path, bytes or array of one image.
+            second: The other.
+            reference: As in :meth:`rank`; the interval of the difference takes at least two different images.
+        """
+        pair = [single(image) for image in (first, second)]
+        answers = list(self.iter_severity(pair, reference=reference))
+        return ImageComparison(
+            first=answers[0],
+            second=answers[1],
+            difference=difference_of(answers[0], answers[1]),
+            reference=describe_reference(reference),
+            backend=self.backend,
+            precision=self.precision,
+        )
+
+    def timeline(self, visits: Iterable[Visit], *, reference: Reference | None = None) -> Timeline:
+        """Returns the images of patients over time, with the change since the first and the previous day.
+
+        Args:
+            visits: The images with their patients and dates, as :func:`semise_sdk.timeline.read_visits` reads them.
+            reference: As in :meth:`rank`; intervals take at least two different images.
+        """
+        return Timeline(
+            rows=timeline_rows(tuple(visits), lambda images: self.iter_severity(images, reference=reference)),
+            reference=describe_reference(reference),
+            backend=self.backend,
+            precision=self.precision,
         )
 
     def classify(self, images: Images) -> list[Classification]:

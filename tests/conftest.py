@@ -87,9 +87,55 @@ def tiny_run(phantoms, tiny_config, tmp_path_factory) -> Path:
     return train(tiny_config(phantoms), root, reporter=SilentReporter()).root
 
 
+COLOUR_HEAD = '<ir_version: 8, opset_import: ["" : 18]>'
+# Every vector is the mean colour, and the grade leans to red.
+COLOUR_GRAPHS = {
+    "encoder": f"""{COLOUR_HEAD} encoder (uint8[N,16,16,3] pixels) => (
+        float[N,3] embedding, float[N,3] severity_vector, float[N,3] reference_vector,
+        float[N,1,1,3] severity_map_vectors) <int64[2] sides = {{1, 2}}> {{
+        floats = Cast<to = 1>(pixels)
+        embedding = ReduceMean<keepdims = 0>(floats, sides)
+        severity_vector = Identity(embedding)
+        reference_vector = Identity(embedding)
+        severity_map_vectors = ReduceMean<keepdims = 1>(floats, sides)
+    }}""",
+    "classifier": f"""{COLOUR_HEAD} classifier (float[N,3] embedding) => (float[N,2] logits)
+        <float[3,2] weights = {{0, 0.02, 0, 0, 0.02, 0}}> {{ logits = MatMul(embedding, weights) }}""",
+}
+
+
 @pytest.fixture(scope="session")
 def colour_bundle(tmp_path_factory) -> Path:
-    """A bundle without weights that takes every image: its severity is how far the mean colour is from blue."""
+    """A bundle whose severity is the angle of an image's mean colour to a bank of eight blues: no training, no time."""
+    import numpy as np
+    import onnx.parser
+
+    from semise_sdk.bundle import write_manifest
+    from semise_sdk.manifest import GraphEntry, TensorSpec
+    from semise_sdk.references import ReferenceBank
+    from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+
+    folder = tmp_path_factory.mktemp("colour") / "bundle"
+    folder.mkdir()
+    graphs = {}
+    for name, text in COLOUR_GRAPHS.items():
+        model = onnx.parser.parse_model(text)
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
+        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+    scatter = np.random.default_rng(0).normal(scale=0.1, size=(8, 3)).astype(np.float32)
+    ReferenceBank(np.float32([0, 0, 1]) + np.abs(scatter)).save(folder / "references.safetensors")
+    network = NetworkConfig(encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=2)
+    spec = InputSpec(height=16, width=16, fit="stretch")
+    write_manifest(
+        folder, model=ModelInfo(name="colour", spec=spec, labels=("blue", "red"), network=network), graphs=graphs
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lenient_bundle(tmp_path_factory) -> Path:
+    """As ``colour_bundle``, but it takes every image: any DICOM class, and any intensity as it is found."""
     import numpy as np
     import onnx.parser
 

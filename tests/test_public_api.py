@@ -11,6 +11,7 @@ PUBLIC = [
     "ConfigError",
     "DataError",
     "Embedding",
+    "ImageComparison",
     "ImageReadError",
     "InputSpec",
     "ModelInfo",
@@ -25,9 +26,14 @@ PUBLIC = [
     "Segmentation",
     "SemiseError",
     "Severity",
+    "SeverityDifference",
     "SpecError",
+    "Timeline",
     "TrainingError",
+    "Visit",
+    "VisitSeverity",
     "__version__",
+    "read_visits",
 ]
 
 

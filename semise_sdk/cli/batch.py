@@ -109,6 +109,18 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
     """
     if next(found_images(images), None) is None:
         raise DataError(f"expected images in {', '.join(map(str, images))}, found none: name another folder")
+    with open_predictor(engine, quiet=quiet) as predictor:
+        yield Batch(predictor, images, quiet=quiet)
+
+
+@contextmanager
+def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
+    """Yields the predictor that the options name, and says what it is for.
+
+    Raises:
+        BundleError: no bundle was found, or it is damaged.
+        BackendError: the backend or device cannot be used.
+    """
     with (
         own_standard_error(),
         Predictor.open(
@@ -122,7 +134,7 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)
-        yield Batch(predictor, images, quiet=quiet)
+        yield predictor
 
 
 def parse_precision(text: str) -> Precision:

@@ -20,6 +20,7 @@ from semise_sdk.readers import FoundImage
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.writers import (
+    INTERVAL,
     LAYOUTS,
     Layout,
     Row,
@@ -107,7 +108,7 @@ def rank(
             precision=predictor.precision,
         )
         with result_stream(out) as stream:
-            chosen = _layout(layout, out, as_json=as_json)
+            chosen = chosen_layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
         return batch.finish()
 
@@ -144,7 +145,7 @@ def classify(
         )
         columns = ("file", "label", *(f"p_{label}" for label in labels), "status", "reason")
         with result_stream(out) as stream:
-            chosen = _layout(layout, out, as_json=as_json)
+            chosen = chosen_layout(layout, out, as_json=as_json)
             write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
 
@@ -179,7 +180,7 @@ def segment(
     )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
-        chosen = _layout(layout, out, as_json=as_json)
+        chosen = chosen_layout(layout, out, as_json=as_json)
         rows = _segmentation_rows(batch, masks, overlays)
         write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
@@ -215,9 +216,9 @@ def analyze(
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
         labels = tuple(f"p_{label}" for label in batch.predictor.model.labels)
-        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
+        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason", *INTERVAL)
         header = batch.header(describe_reference(reference))
-        chosen = _layout(layout, out, as_json=as_json, default="jsonl")
+        chosen = chosen_layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:
             write_rows(_analysis_rows(batch, bank, masks, maps), stream, columns=columns, layout=chosen, header=header)
         return batch.finish()
@@ -256,7 +257,7 @@ def embed(
             with atomic_file(out) as file:
                 write_embeddings(answers, file, width=width)
             return batch.finish()
-        chosen = _layout(layout, out, as_json=as_json)
+        chosen = chosen_layout(layout, out, as_json=as_json)
         columns = embedding_columns(width, chosen)
         with result_stream(out) as stream:
             rows = (embedding_row(answer, columns) for answer in answers)
@@ -275,13 +276,7 @@ def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path) -> Iterato
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
     for found, answer in answers:
         _draw_map(folder, batch, found, answer.severity_map)
-        yield Severity(
-            file=answer.file,
-            severity=answer.severity,
-            grade=answer.grade,
-            status=answer.status,
-            reason=answer.reason,
-        )
+        yield answer.to_severity()
 
 
 def _segmentation_rows(batch: Batch, masks: Path, overlays: Path | None) -> Iterator[Row]:
@@ -329,7 +324,8 @@ def _display(batch: Batch, found: FoundImage) -> NDArray[np.uint8] | None:
         return None
 
 
-def _layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
+def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
+    """Returns the layout that the options name; raises ConfigError where they contradict or name none that we have."""
     if as_json and layout not in (None, "json"):
         raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
     for known in LAYOUTS:

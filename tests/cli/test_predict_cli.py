@@ -89,10 +89,10 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-RANKING = """rank,file,severity,grade,status,reason
-1,red.png,1.000000,red,ok,
-2,sub/magenta.png,0.292893,blue,ok,
-3,blue.png,0.000000,blue,ok,
+RANKING = """rank,file,severity,grade,status,reason,severity_low,severity_high,tie
+1,red.png,1.000000,red,ok,,,,
+2,sub/magenta.png,0.292893,blue,ok,,,,
+3,blue.png,0.000000,blue,ok,,,,
 """
 
 
@@ -268,6 +268,7 @@ def test_analyze_prints_json_lines_and_draws_what_is_asked_for(capsys, project):
     assert found["red.png"] == {
         "file": "red.png", "severity": 1.0, "grade": "red", "p_blue": 0.017986, "p_red": 0.982014,
         "mask": "masks/red.png", "area_fraction": 1.0, "map": "maps/red.png", "status": "ok", "reason": "",
+        "severity_low": None, "severity_high": None,
     }  # fmt: skip
     assert (project / "maps" / "sub" / "magenta.png").is_file()
     assert json.loads(answer(capsys, "analyze", "images", "-q")[1].splitlines()[0])["map"] is None
@@ -344,8 +345,8 @@ def test_in_a_process_of_its_own_the_output_is_bytes_of_utf8_with_unix_line_ends
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines(keepends=True)[0] == b"rank,file,severity,grade,status,reason\n"
-    assert b'1,"ra\\udcff\r\n=n.png",1.000000,red,ok,\n' in done.stdout
+    assert done.stdout.splitlines(keepends=True)[0] == RANKING.splitlines(keepends=True)[0].encode()
+    assert b'1,"ra\\udcff\r\n\'=n.png",1.000000,red,ok,,,,\n' in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(project):

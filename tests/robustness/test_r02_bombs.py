@@ -170,14 +170,14 @@ class Watch:
             self.highest = max(self.highest, me.memory_info().rss)
 
 
-def test_bombs(colour_bundle, dicom, amount, figure, tmp_path):
+def test_bombs(lenient_bundle, dicom, amount, figure, tmp_path):
     bombs = [*raster_bombs(), *dicom_bombs(dicom, amount(64, 1024), amount(100_000, 2_500_000))]
     paths = []
     for index, (_, data, _) in enumerate(bombs):
         paths.append(tmp_path / f"{index}.bin")
         paths[-1].write_bytes(data)
     verdicts, seconds, growths = [], [], []
-    with Predictor.open(colour_bundle, backend="onnxruntime", workers=1) as predictor:
+    with Predictor.open(lenient_bundle, backend="onnxruntime", workers=1) as predictor:
         predictor.rank(dicom(np.zeros((8, 8), np.uint8)))  # a warm reader
         for path in paths:
             with Watch() as watch:

@@ -54,10 +54,10 @@ def what(row: dict[str, str], code: str) -> str:
     return NAMES[code] if row["kind"].startswith("dicom") else row["format"]
 
 
-def test_every_file_has_its_row(colour_bundle, amount, figure):
+def test_every_file_has_its_row(lenient_bundle, amount, figure):
     rows = manifest(amount(7, 1))
     started = time.perf_counter()
-    with Predictor.open(colour_bundle, backend="onnxruntime") as predictor:
+    with Predictor.open(lenient_bundle, backend="onnxruntime") as predictor:
         found = list(predictor.iter_severity([PACK / row["file"] for row in rows]))
     assert [answer.file for answer in found] == [str(PACK / row["file"]) for row in rows]
     codes = [answer.reason.partition(":")[0] or "ok" for answer in found]
@@ -83,9 +83,9 @@ def test_every_file_has_its_row(colour_bundle, amount, figure):
         assert disagreed == Counter(EXPLAINED)
 
 
-def test_isolated_is_in_process(colour_bundle, amount, figure):
+def test_isolated_is_in_process(lenient_bundle, amount, figure):
     rows = manifest(amount(40, 1))
-    with Predictor.open(colour_bundle, backend="onnxruntime", isolate=False) as predictor:
+    with Predictor.open(lenient_bundle, backend="onnxruntime", isolate=False) as predictor:
         spec = predictor.model.spec
     apart, here = IsolatedReader(1), InProcessReader()
     different = []
