@@ -1,6 +1,7 @@
 """SemiSe SDK: rank, grade and segment medical images by severity."""
 
 from semise_sdk.bundle import Bundle
+from semise_sdk.comparison import ImageComparison
 from semise_sdk.errors import (
     BackendError,
     BundleError,
@@ -14,6 +15,8 @@ from semise_sdk.errors import (
     SpecError,
     TrainingError,
 )
+from semise_sdk.isolation import ReaderLimits
+from semise_sdk.order import SeverityDifference
 from semise_sdk.predictor import Predictor
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import (
@@ -26,6 +29,7 @@ from semise_sdk.results import (
     Severity,
 )
 from semise_sdk.spec import InputSpec, ModelInfo
+from semise_sdk.timeline import Timeline, Visit, VisitSeverity, read_visits
 from semise_sdk.version import __version__
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Embedding",
+    "ImageComparison",
     "ImageReadError",
     "InputSpec",
     "ModelInfo",
@@ -45,12 +50,18 @@ __all__ = [
     "Predictor",
     "RankedImage",
     "Ranking",
+    "ReaderLimits",
     "ReferenceBank",
     "ReferenceImageError",
     "Segmentation",
     "SemiseError",
     "Severity",
+    "SeverityDifference",
     "SpecError",
+    "Timeline",
     "TrainingError",
+    "Visit",
+    "VisitSeverity",
     "__version__",
+    "read_visits",
 ]

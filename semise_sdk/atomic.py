@@ -46,7 +46,8 @@ def write_text(path: Path, text: str) -> None:
 
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     # A name of its own for every writer: two that write the same file replace it in turn, each with a whole one.
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    # A name may have 255 bytes, and a character up to four of them.
+    temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as stream:
             yield stream

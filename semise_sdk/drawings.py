@@ -1,5 +1,6 @@
 """The folder of PNGs that a command writes: one per image, each under a name of its own."""
 
+import os
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
@@ -10,7 +11,8 @@ from semise_sdk.errors import ConfigError
 from semise_sdk.overlay import encode_png
 from semise_sdk.readers import FoundImage
 
-_LONGEST_STEM = 200
+# A file's name may have 255 bytes, and here it is both, two underscores, a number and .png.
+_LONGEST_STEM, _LONGEST_SUFFIX = 200, 40
 
 
 class DrawingFolder:
@@ -67,4 +69,11 @@ def _parts(file: str) -> tuple[tuple[str, ...], str, str]:
     path = PurePosixPath(PurePath(file).as_posix())
     *folders, name = [part for part in path.parts if part not in ("/", "..") and not part.endswith(":")] or ["image"]
     stem, _, suffix = name.rpartition(".")
-    return tuple(folders), (stem or name)[:_LONGEST_STEM], suffix.lower() or "image"
+    return tuple(folders), _cut(stem or name, _LONGEST_STEM), _cut(suffix.lower(), _LONGEST_SUFFIX) or "image"
+
+
+def _cut(name: str, most: int) -> str:
+    """Returns the beginning of a name that has at most ``most`` bytes, without a part of a character."""
+    while len(os.fsencode(name)) > most:
+        name = name[:-1]
+    return name

@@ -40,6 +40,22 @@ def named_images(images: Images) -> Iterator[NamedImage]:
     return (image for index, element in enumerate(images) for image in _element(element, index))
 
 
+def named_image(source: Source) -> NamedImage:
+    """Returns the one image that ``source`` stands for; a folder is none, which reading it says.
+
+    Raises:
+        TypeError: it is no image.
+    """
+    if isinstance(source, str | os.PathLike):
+        return NamedImage(os.fspath(source), Path(source))
+    return next(_element(source, 0))
+
+
+def single(image: Source) -> Source:
+    """Returns what is read as one image, whatever it is: a folder stays one, which cannot be read."""
+    return FoundImage(Path(image), os.fspath(image)) if isinstance(image, str | os.PathLike) else image
+
+
 def describe(images: Images) -> str:
     """Returns what ``images`` is in a few words, for a result's header."""
     match images:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -53,6 +54,14 @@ def usable_memory() -> int | None:
 def has_nvidia_gpu() -> bool:
     """Returns whether NVIDIA's driver shows a GPU, found without loading any library."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def end_of(code: int) -> str:
+    """Returns how a process with this return code ended, such as ``was ended by SIGSEGV``."""
+    if code >= 0:
+        return f"ended with code {code}"
+    name = signal.Signals(-code).name if -code in {member.value for member in signal.Signals} else str(-code)
+    return f"was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
 def peak_memory() -> int | None:

@@ -1,10 +1,12 @@
 """Turns raw network outputs into results: probabilities, masks, maps and ranks."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semise_sdk.order import shared_places
 from semise_sdk.preprocess import mask_to_source
 from semise_sdk.record import Geometry
 from semise_sdk.results import RankedImage, Severity
@@ -54,25 +56,37 @@ def ranked(severities: Iterable[Severity]) -> tuple[RankedImage, ...]:
     """Returns the images from most to least severe, numbered from 1; failed ones last, by name and without rank.
 
     Equal severities keep ranks of their own, in the order of their file names: the same images give the same ranking
-    whatever order they came in.
+    whatever order they came in. Which of them the bank does not tell apart, ``tie`` says.
 
     Example:
         >>> [row.file for row in ranked([Severity(file="a", severity=0.1), Severity(file="b", severity=0.2)])]
         ['b', 'a']
     """
-    rows = sorted(severities, key=_order)
-    return tuple(
-        RankedImage(
-            rank=None if row.severity is None else position,
+    return tuple(numbered(sorted(severities, key=severity_order)))
+
+
+def numbered(rows: Iterable[Severity]) -> Iterator[RankedImage]:
+    """Yields rows that come in the order of :func:`severity_order`; those with a severity are numbered from 1."""
+    given, placed = itertools.tee(rows)
+    rank = 0
+    for row, tie in zip(given, shared_places(placed), strict=True):
+        rank += row.severity is not None
+        yield RankedImage(
+            rank=None if row.severity is None else rank,
             file=row.file,
             severity=row.severity,
             grade=row.grade,
             status=row.status,
             reason=row.reason,
+            probabilities=row.probabilities,
+            grade_set=row.grade_set,
+            percentile=row.percentile,
+            severity_low=row.severity_low,
+            severity_high=row.severity_high,
+            tie=tie,
         )
-        for position, row in enumerate(rows, start=1)
-    )
 
 
-def _order(row: Severity) -> tuple[bool, float, str]:
+def severity_order(row: Severity) -> tuple[bool, float, str]:
+    """Returns what a ranking is sorted by."""
     return row.severity is None, -(row.severity or 0.0), row.file

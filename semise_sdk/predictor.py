@@ -3,19 +3,22 @@
 import functools
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semise_sdk.backends.registry import check_backend
 from semise_sdk.bundle import Bundle, RunModel, is_run, open_run
+from semise_sdk.comparison import ImageComparison, difference_of
 from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
 from semise_sdk.graphs import Graphs, opener_for
-from semise_sdk.inputs import Images, describe, named_images
+from semise_sdk.inputs import Images, Source, describe, named_image, named_images, single
+from semise_sdk.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
 from semise_sdk.machine import usable_cores
 from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
 from semise_sdk.postprocess import ranked
@@ -29,10 +32,10 @@ from semise_sdk.tasks import (
     classification_of,
     embedding_of,
     measure,
-    read_slot,
     segmentation_of,
     severity_of,
 )
+from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
 Reference = Images | ReferenceBank
 Answer = TypeVar("Answer")
@@ -54,9 +57,11 @@ class Predictor:
     Args:
         source: The bundle or run folder; closed together with the predictor.
         graphs: Its graphs.
-        workers: Threads that decode images; None for one per usable core.
+        workers: Images decoded at a time; None for one per usable core.
         batch_size: Images per engine run; None for what serves the backend best.
         precision: What the graphs compute in.
+        isolate: Whether files and bytes are decoded in processes of their own (see :meth:`open`).
+        limits: What each of these processes may use.
 
     Example:
         >>> with Predictor.open("bundle") as predictor:  # doctest: +SKIP
@@ -71,6 +76,8 @@ class Predictor:
         workers: int | None = None,
         batch_size: int | None = None,
         precision: Precision = "fp32",
+        isolate: bool = True,
+        limits: ReaderLimits | None = None,
     ) -> None:
         if (workers is not None and workers < 1) or (batch_size is not None and batch_size < 1):
             raise ValueError(f"expected workers and batch_size of at least 1, found {workers} and {batch_size}")
@@ -79,6 +86,7 @@ class Predictor:
         self._graphs = graphs
         self._batch_size = batch_size
         self._images = Pool(workers or usable_cores(), "semise-image")
+        self._reader: ImageReader = IsolatedReader(self._images.threads, limits) if isolate else InProcessReader()
         self._engines: Pool | None = None
         self._bank: ReferenceBank | None = None
         self._lock = threading.Lock()
@@ -95,6 +103,8 @@ class Predictor:
         batch_size: int | None = None,
         workers: int | None = None,
         precision: Precision = "fp32",
+        isolate: bool = True,
+        limits: ReaderLimits | None = None,
     ) -> Self:
         """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
 
@@ -104,8 +114,13 @@ class Predictor:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; one that is named is never replaced by another.
             threads: Cores that the engine may use; None for all that this process may.
             batch_size: Images per engine run; None for what serves the backend best.
-            workers: Threads that decode images; None for one per usable core.
+            workers: Images decoded at a time; None for one per usable core.
             precision: ``fp32``, or another that the bundle carries: ``semise info`` lists them with their parity.
+            isolate: True decodes files and bytes in processes of their own, so that one that ends its decoder, hangs
+                or takes all memory is one row: ``reader_died``, ``reader_timeout`` or ``out_of_memory``. False decodes
+                in this process, faster and with no process started, for files that are trusted: a decoder that
+                crashes then ends this process.
+            limits: What each of these processes may use; None for what :class:`ReaderLimits` says.
 
         Raises:
             BundleError: the bundle is damaged, altered or incomplete, or does not carry the precision.
@@ -126,7 +141,15 @@ class Predictor:
                 f"expected precision fp32 of run folder {path}, found {precision}: semise export it first"
             )
         graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads, precision=precision))
-        return cls(source, graphs, workers=workers, batch_size=batch_size, precision=precision)
+        return cls(
+            source,
+            graphs,
+            workers=workers,
+            batch_size=batch_size,
+            precision=precision,
+            isolate=isolate,
+            limits=limits,
+        )
 
     @property
     def name(self) -> str:
@@ -165,6 +188,41 @@ class Predictor:
         rows = ranked(self.iter_severity(images, reference=reference))
         return Ranking(
             rows=rows, reference=describe_reference(reference), backend=self.backend, precision=self.precision
+        )
+
+    def compare_images(self, first: Source, second: Source, *, reference: Reference | None = None) -> ImageComparison:
+        """Returns which of two images is the more severe, by how much, and whether the references decide it.
+
+        An image that cannot be scored says so in its own answer, and there is no difference then.
+
+        Args:
+            first: Path, bytes or array of one image.
+            second: The other.
+            reference: As in :meth:`rank`; the interval of the difference takes at least two different images.
+        """
+        pair = [single(image) for image in (first, second)]
+        answers = list(self.iter_severity(pair, reference=reference))
+        return ImageComparison(
+            first=answers[0],
+            second=answers[1],
+            difference=difference_of(answers[0], answers[1]),
+            reference=describe_reference(reference),
+            backend=self.backend,
+            precision=self.precision,
+        )
+
+    def timeline(self, visits: Iterable[Visit], *, reference: Reference | None = None) -> Timeline:
+        """Returns the images of patients over time, with the change since the first and the previous day.
+
+        Args:
+            visits: The images with their patients and dates, as :func:`semise_sdk.timeline.read_visits` reads them.
+            reference: As in :meth:`rank`; intervals take at least two different images.
+        """
+        return Timeline(
+            rows=timeline_rows(tuple(visits), lambda images: self.iter_severity(images, reference=reference)),
+            reference=describe_reference(reference),
+            backend=self.backend,
+            precision=self.precision,
         )
 
     def classify(self, images: Images) -> list[Classification]:
@@ -246,6 +304,19 @@ class Predictor:
             )
         return ReferenceBank(np.stack(vectors), self.model.reference_mode)
 
+    def display(self, image: Source) -> NDArray[np.uint8]:
+        """Returns one image at its own size as the model's intensity policy shows it, ``uint8 [H, W, 3]``.
+
+        It is read as every other is: where files are isolated, in another process.
+
+        Raises:
+            ImageReadError: it cannot be read or shown.
+            BackendError: the predictor is closed.
+        """
+        self._images.check_process()
+        self._check_open()
+        return self._reader.display(named_image(image), self.model.spec)
+
     def close(self) -> None:
         """Lets work in progress end, drops what waits, and releases threads and engines; closing twice is harmless."""
         if self._images.is_forked:
@@ -256,6 +327,7 @@ class Predictor:
         for pool in (self._images, engines):
             if pool is not None:
                 pool.close()
+        self._reader.close()
         self._graphs.close()
         self._source.close()
 
@@ -272,7 +344,7 @@ class Predictor:
         graph = self._graphs.get("unet" if needs.mask else "encoder")
         return run_stream(
             named_images(images),
-            functools.partial(read_slot, spec=self.model.spec),
+            functools.partial(self._reader.read, spec=self.model.spec),
             functools.partial(measure, needs=needs, graphs=self._graphs),
             images=self._images,
             engines=self._engine_pool(graph.concurrency),

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from semise_sdk.cosine import cosine_distances, unit
 from semise_sdk.errors import BundleError, OutputError, ReferenceImageError, SpecError
+from semise_sdk.resampled_bank import ResampledBank
 from semise_sdk.spec import ReferenceMode
 
 MAX_REFERENCES = 256
@@ -42,6 +44,7 @@ class ReferenceBank:
     vectors: NDArray[np.float32]
     mode: ReferenceMode = "mean"
     _targets: NDArray[np.float64] = field(init=False, repr=False)
+    _resamples: ResampledBank | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(ReferenceMode):
@@ -50,7 +53,9 @@ class ReferenceBank:
         _check_references(vectors)
         vectors.setflags(write=False)
         object.__setattr__(self, "vectors", vectors)
-        object.__setattr__(self, "_targets", _targets(_unit(vectors), self.mode))
+        members = unit(vectors)
+        object.__setattr__(self, "_targets", _targets(members, self.mode))
+        object.__setattr__(self, "_resamples", ResampledBank.of(members, self.mode, nearest=NEAREST))
 
     @classmethod
     def from_file(cls, path: Path, *, mode: ReferenceMode = "mean") -> Self:
@@ -94,6 +99,18 @@ class ReferenceBank:
             raise SpecError(f"expected finite, non-zero severity vectors, found otherwise in row {bad[0]}")
         return self._distance(vectors)
 
+    def resampled(self, vector: NDArray[np.floating]) -> NDArray[np.float64] | None:
+        """Returns the severity of one image's vector ``[D]`` by each seeded resample of the references, unrounded.
+
+        How far they lie apart is how much the severity depends on which healthy images stand for healthy: see
+        :mod:`semise_sdk.resampled_bank`. The same references in the same order give the same resamples, so that the
+        severities of two images are paired.
+
+        Returns:
+            ``[RESAMPLES]``, 0 to 2; None where the bank is one image, which leaves nothing to draw from.
+        """
+        return None if self._resamples is None else self._resamples.severity(vector)
+
     def severity_map(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
         """Returns the cosine distance ``[N, h, w]`` of ``severity_map_vectors [N, h, w, D]`` to the references, 0 to 2.
 
@@ -115,11 +132,10 @@ class ReferenceBank:
             SpecError: the vector is not ``[D]``.
         """
         self._check_width(vector, ndim=1)
-        members = self.vectors.astype(np.float64)
-        return int(np.argmax(members @ vector / np.linalg.norm(members, axis=1)))
+        return int(np.argmax(unit(self.vectors) @ unit(vector)))
 
     def _distance(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-        distances = _cosine_distances(_unit(vectors), self._targets)
+        distances = cosine_distances(unit(vectors), self._targets)
         if self.mode == "knn":
             k = min(NEAREST, distances.shape[1])
             distances = np.partition(distances, k - 1, axis=1)[:, :k]
@@ -147,7 +163,7 @@ def mean_direction(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         ReferenceImageError: vectors that are none, zero, non-finite or cancel out.
     """
     _check_references(vectors)
-    return np.asarray(_targets(_unit(vectors), "mean")[0])
+    return np.asarray(_targets(unit(vectors), "mean")[0])
 
 
 def choose_bank(vectors: NDArray[np.float32], *, limit: int = MAX_REFERENCES, seed: int = 0) -> NDArray[np.float32]:
@@ -177,24 +193,11 @@ def _targets(units: NDArray[np.float64], mode: ReferenceMode) -> NDArray[np.floa
         return units
     if mode == "medoid":
         # rounded so that the choice among equals does not hang on the last bits of a sum
-        to_others = np.round(_cosine_distances(units, units).mean(axis=1), 2 * SEVERITY_DECIMALS)
+        to_others = np.round(cosine_distances(units, units).mean(axis=1), 2 * SEVERITY_DECIMALS)
         return units[[to_others.argmin()]]
     mean = units.mean(axis=0, keepdims=True)
     if np.linalg.norm(mean) < 1e-6:
         raise ReferenceImageError(
             f"expected references that share a direction, found {len(units)} that cancel out; choose other images"
         )
-    return _unit(mean)
-
-
-def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Returns the vectors at length 1, zero ones at 0; scaled first so that no square over- or underflows."""
-    wide = vectors.astype(np.float64)
-    largest = np.abs(wide).max(axis=-1, keepdims=True)
-    scaled = wide / np.where(largest > 0, largest, 1)
-    lengths = np.linalg.norm(scaled, axis=-1, keepdims=True)
-    return np.asarray(scaled / np.where(lengths > 0, lengths, 1))
-
-
-def _cosine_distances(units: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(1 - units @ targets.T, 0, 2)
+    return unit(mean)

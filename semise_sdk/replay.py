@@ -137,7 +137,9 @@ def replay(
     with Bundle.open(bundle) as opened:
         expected = _read_expected(opened, expected_file(precision))
         images = [opened.path(GOLDEN + answer.file) for answer in expected.answers]
-        with Predictor.open(opened.folder, backend=backend, device=device, precision=precision) as predictor:
+        with Predictor.open(
+            opened.folder, backend=backend, device=device, precision=precision, isolate=False
+        ) as predictor:
             found = list(answers(predictor, images))
             name = predictor.backend
     return _compare(expected, found, backend=name, precision=precision)

@@ -1,6 +1,6 @@
 """The answers of the runtime: frozen, typed, one per input whatever happened to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -9,24 +9,51 @@ from numpy.typing import NDArray
 from semise_sdk.spec import Precision
 
 Status = Literal["ok", "review", "abstain", "error"]
+"""``review``: scored, but a person should look; ``abstain``: refused to score; ``error``: could not be read."""
 
 INTENDED_USE = "Research use only. Not for diagnostic use."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Severity:
-    """One image's severity: the cosine distance to the healthy reference, 0 to 2; None when ``status`` is error."""
+    """One image's severity: the cosine distance to the healthy reference, 0 to 2; None when it could not be scored.
+
+    Args:
+        file: The image's name.
+        severity: The severity, rounded to 6 decimals.
+        grade: The most probable grade, where the model has a classifier.
+        status: What became of the image.
+        reason: ``code: sentence``; empty where there is nothing to say.
+        probabilities: Of each grade, calibrated, in the order of the model's labels.
+        grade_set: The grades that are not ruled out at the calibrated coverage, neighbours in the labels' order.
+        percentile: Share of held-out healthy images that are less severe, 0 to 100.
+        severity_low: Lower end of the 95 % interval over which healthy images stand for healthy (see
+            :mod:`semise_sdk.resampled_bank`); None where the bank is one image.
+        severity_high: Upper end.
+        resampled: What each resample of the bank adds to the severity (see
+            :class:`semise_sdk.order.MeasuredSeverity`), which makes the severities of two images paired.
+    """
 
     file: str
     severity: float | None = None
     grade: str | None = None
     status: Status = "ok"
     reason: str = ""
+    probabilities: tuple[float, ...] = ()
+    grade_set: tuple[str, ...] = ()
+    percentile: float | None = None
+    severity_low: float | None = None
+    severity_high: float | None = None
+    resampled: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedImage:
-    """One row of a ranking; rank 1 is the most severe, None when ``status`` is error."""
+    """One row of a ranking; rank 1 is the most severe, None for an image that could not be scored.
+
+    ``tie`` is the rank that the image shares with those that the bank does not tell from it, as in a competition: 1, 2,
+    2, 2, 5 (see :func:`semise_sdk.order.shared_places`). The other fields are those of :class:`Severity`.
+    """
 
     rank: int | None
     file: str
@@ -68,6 +95,7 @@ class Classification:
     probabilities: tuple[float, ...] = ()
     status: Status = "ok"
     reason: str = ""
+    grade_set: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,4 +137,25 @@ class Analysis:
     severity_map: NDArray[np.float32] | None = None
     status: Status = "ok"
     reason: str = ""
+    grade_set: tuple[str, ...] = ()
+    percentile: float | None = None
+    severity_low: float | None = None
+    severity_high: float | None = None
+    resampled: str = field(default="", repr=False)
     nearest_reference: int | None = None
+
+    def to_severity(self) -> Severity:
+        """Returns what it says of the severity, to be ranked."""
+        return Severity(
+            file=self.file,
+            severity=self.severity,
+            grade=self.grade,
+            status=self.status,
+            reason=self.reason,
+            probabilities=self.probabilities,
+            grade_set=self.grade_set,
+            percentile=self.percentile,
+            severity_low=self.severity_low,
+            severity_high=self.severity_high,
+            resampled=self.resampled,
+        )

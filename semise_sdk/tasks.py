@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from semise_sdk.errors import ImageReadError, SpecError
 from semise_sdk.graphs import Graphs
 from semise_sdk.inputs import NamedImage
+from semise_sdk.order import MeasuredSeverity, measured_severity
 from semise_sdk.postprocess import mask_of, severity_map_of, softmax
 from semise_sdk.preprocess import to_canvas
 from semise_sdk.readers import read_image
@@ -19,6 +20,7 @@ from semise_sdk.results import Analysis, Classification, Embedding, Segmentation
 from semise_sdk.spec import InputSpec, ModelInfo
 
 NO_ANSWER = "no_answer: expected finite numbers from the network, found otherwise; look at the image"
+NO_MEMORY = "out_of_memory: expected to hold the image in memory, found too little; give it more, or a smaller image"
 
 _logger = logging.getLogger(__name__)
 
@@ -67,6 +69,9 @@ class Row:
         file: The image's name in results.
         reason: Why there is no answer; empty where there is one.
         severity: Its severity, where asked for.
+        severity_low: Lower end of the severity's interval, where the bank has one.
+        severity_high: Upper end.
+        resampled: What each resample of the bank adds to the severity.
         probabilities: Of each grade, where asked for.
         embedding: Pooled feature ``[F]``.
         reference_vector: What it contributes as a reference, ``[D]``.
@@ -79,6 +84,9 @@ class Row:
     file: str
     reason: str = ""
     severity: float | None = None
+    severity_low: float | None = None
+    severity_high: float | None = None
+    resampled: str = ""
     probabilities: tuple[float, ...] = ()
     embedding: NDArray[np.float32] | None = None
     reference_vector: NDArray[np.float32] | None = None
@@ -96,6 +104,8 @@ def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
         return FailedImage(image.file, error.reason)
     except SpecError as error:
         return FailedImage(image.file, f"does_not_fit: {error}")
+    except MemoryError:
+        return FailedImage(image.file, NO_MEMORY)
     except Exception as error:
         # A decoder met by a hostile file may raise anything; the other images of the batch are not to suffer.
         _logger.warning("reading one image failed in an unforeseen way", exc_info=error)
@@ -135,9 +145,13 @@ def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs
     if not has_answer:
         return Row(file=image.file, reason=NO_ANSWER)
     bank = needs.bank
+    measured = MeasuredSeverity() if bank is None else measured_severity(bank, outputs["severity_vector"])
     return Row(
         file=image.file,
-        severity=None if bank is None else float(bank.severity(outputs["severity_vector"][None])[0]),
+        severity=measured.severity,
+        severity_low=measured.low,
+        severity_high=measured.high,
+        resampled=measured.resampled,
         probabilities=tuple(softmax(outputs["logits"]).tolist()) if needs.grade else (),
         embedding=outputs["embedding"],
         reference_vector=outputs["reference_vector"],
@@ -152,7 +166,15 @@ def severity_of(row: Row, model: ModelInfo) -> Severity:
     """Returns a row as the answer of ``rank``."""
     if row.reason:
         return Severity(file=row.file, status="error", reason=row.reason)
-    return Severity(file=row.file, severity=row.severity, grade=_grade(row, model))
+    return Severity(
+        file=row.file,
+        severity=row.severity,
+        grade=_grade(row, model),
+        probabilities=row.probabilities,
+        severity_low=row.severity_low,
+        severity_high=row.severity_high,
+        resampled=row.resampled,
+    )
 
 
 def classification_of(row: Row, model: ModelInfo) -> Classification:
@@ -199,6 +221,9 @@ def analysis_of(row: Row, model: ModelInfo) -> Analysis:
         mask=mask,
         area_fraction=area_fraction,
         severity_map=places,
+        severity_low=row.severity_low,
+        severity_high=row.severity_high,
+        resampled=row.resampled,
         nearest_reference=row.nearest,
     )
 

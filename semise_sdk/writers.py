@@ -13,8 +13,10 @@ import numpy as np
 
 from semise_sdk.atomic import atomic_file
 from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
+from semise_sdk.spreadsheet import neutralised
 
 __all__ = [
+    "INTERVAL",
     "LAYOUTS",
     "Exact",
     "Header",
@@ -37,6 +39,9 @@ Layout = Literal["csv", "json", "jsonl"]
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DECIMALS = 6
+
+INTERVAL = ("severity_low", "severity_high")
+"""Columns of the severity's interval, behind those that were there before it."""
 
 
 class Exact(float):
@@ -78,7 +83,7 @@ class Header:
 
 
 def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: str) -> None:
-    """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason``.
+    """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason,severity_low,severity_high,tie``.
 
     Args:
         ranking: What to write.
@@ -87,7 +92,7 @@ def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: s
         bundle: Name of the bundle, for the JSON document.
     """
     header = Header(bundle=bundle, backend=ranking.backend, precision=ranking.precision, reference=ranking.reference)
-    columns = ("rank", "file", "severity", "grade", "status", "reason")
+    columns = ("rank", "file", "severity", "grade", "status", "reason", *INTERVAL, "tie")
     write_rows(map(ranking_row, ranking.rows), stream, columns=columns, layout=layout, header=header)
 
 
@@ -95,7 +100,8 @@ def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], l
     """Writes rows as they come, in constant memory.
 
     Numbers have 6 decimals; a missing value is an empty cell or null. In CSV a text that a spreadsheet would take for
-    a formula gets an apostrophe in front; bytes of a file name that are no text become escapes.
+    a formula gets an apostrophe in front, and :func:`semise_sdk.spreadsheet.restored` gives it back; bytes of a file
+    name that are no text become escapes.
 
     Args:
         rows: Each with a value for every column.
@@ -122,6 +128,9 @@ def ranking_row(image: RankedImage) -> Row:
         "grade": image.grade,
         "status": image.status,
         "reason": image.reason,
+        "severity_low": image.severity_low,
+        "severity_high": image.severity_high,
+        "tie": image.tie,
     }
 
 
@@ -159,6 +168,8 @@ def analysis_row(answer: Analysis, labels: Sequence[str], *, mask: Path | None, 
         "map": None if severity_map is None else str(severity_map),
         "status": answer.status,
         "reason": answer.reason,
+        "severity_low": answer.severity_low,
+        "severity_high": answer.severity_high,
     }
 
 
@@ -277,9 +288,7 @@ def _csv_cell(value: Cell) -> str:
         return str(value)
     if not isinstance(value, str):
         return " ".join(map(_number, value))
-    text = printable(value)
-    # Spreadsheets run a cell that starts so as a formula, quoted or not (OWASP, CSV injection).
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return neutralised(printable(value))
 
 
 def _probabilities(probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, Cell]:

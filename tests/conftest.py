@@ -1,8 +1,12 @@
 """A tiny run and its bundle, made once for the tests that need a whole model."""
 
+import shutil
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 PACKS = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -82,3 +86,150 @@ def tiny_run(phantoms, tiny_config, tmp_path_factory) -> Path:
 
     root = tmp_path_factory.mktemp("runs") / "tiny"
     return train(tiny_config(phantoms), root, reporter=SilentReporter()).root
+
+
+COLOUR_HEAD = '<ir_version: 8, opset_import: ["" : 18]>'
+# Every vector is the mean colour, and the grade leans to red.
+COLOUR_GRAPHS = {
+    "encoder": f"""{COLOUR_HEAD} encoder (uint8[N,16,16,3] pixels) => (
+        float[N,3] embedding, float[N,3] severity_vector, float[N,3] reference_vector,
+        float[N,1,1,3] severity_map_vectors) <int64[2] sides = {{1, 2}}> {{
+        floats = Cast<to = 1>(pixels)
+        embedding = ReduceMean<keepdims = 0>(floats, sides)
+        severity_vector = Identity(embedding)
+        reference_vector = Identity(embedding)
+        severity_map_vectors = ReduceMean<keepdims = 1>(floats, sides)
+    }}""",
+    "classifier": f"""{COLOUR_HEAD} classifier (float[N,3] embedding) => (float[N,2] logits)
+        <float[3,2] weights = {{0, 0.02, 0, 0, 0.02, 0}}> {{ logits = MatMul(embedding, weights) }}""",
+}
+
+
+@pytest.fixture(scope="session")
+def colour_bundle(tmp_path_factory) -> Path:
+    """A bundle whose severity is the angle of an image's mean colour to a bank of eight blues: no training, no time."""
+    import numpy as np
+    import onnx.parser
+
+    from semise_sdk.bundle import write_manifest
+    from semise_sdk.manifest import GraphEntry, TensorSpec
+    from semise_sdk.references import ReferenceBank
+    from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+
+    folder = tmp_path_factory.mktemp("colour") / "bundle"
+    folder.mkdir()
+    graphs = {}
+    for name, text in COLOUR_GRAPHS.items():
+        model = onnx.parser.parse_model(text)
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
+        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+    scatter = np.random.default_rng(0).normal(scale=0.1, size=(8, 3)).astype(np.float32)
+    ReferenceBank(np.float32([0, 0, 1]) + np.abs(scatter)).save(folder / "references.safetensors")
+    network = NetworkConfig(encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=2)
+    spec = InputSpec(height=16, width=16, fit="stretch")
+    write_manifest(
+        folder, model=ModelInfo(name="colour", spec=spec, labels=("blue", "red"), network=network), graphs=graphs
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lenient_bundle(tmp_path_factory) -> Path:
+    """As ``colour_bundle``, but it takes every image: any DICOM class, and any intensity as it is found."""
+    import numpy as np
+    import onnx.parser
+
+    from semise_sdk.bundle import write_manifest
+    from semise_sdk.manifest import GraphEntry, TensorSpec
+    from semise_sdk.references import ReferenceBank
+    from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
+
+    folder = tmp_path_factory.mktemp("colour") / "bundle"
+    folder.mkdir()
+    text = """<ir_version: 8, opset_import: ["" : 18]> encoder (uint8[N,32,32,3] pixels) => (float[N,3] embedding,
+        float[N,3] severity_vector, float[N,3] reference_vector, float[N,1,1,3] severity_map_vectors)
+        <int64[2] sides = {1, 2}, float[3] one = {1, 1, 1}> {
+        floats = Cast<to = 1>(pixels)
+        means = ReduceMean<keepdims = 0>(floats, sides)
+        embedding = Add(means, one)
+        severity_vector = Identity(embedding)
+        reference_vector = Identity(embedding)
+        severity_map_vectors = ReduceMean<keepdims = 1>(floats, sides) }"""
+    model = onnx.parser.parse_model(text)
+    (folder / "encoder.onnx").write_bytes(model.SerializeToString())
+    outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
+    ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
+    network = NetworkConfig(
+        encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0, decoder_channels=()
+    )
+    spec = InputSpec(height=32, width=32, intensity="percentile(0,100)", dicom=DicomPolicy(sop_classes=("any",)))
+    info = ModelInfo(name="colour", spec=spec, labels=("blue", "red"), network=network)
+    write_manifest(folder, model=info, graphs={"encoder": GraphEntry(file="encoder.onnx", inputs={}, outputs=outputs)})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dicom():
+    """Returns a function from pixels, or encoded frames, and further tags to the bytes of a DICOM file."""
+    pytest.importorskip("pydicom", reason="needs pydicom: pip install 'semise-sdk[dicom]'")
+    import numpy as np
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+    def build(
+        pixels: np.ndarray,
+        *,
+        frames: list[bytes] | None = None,
+        syntax: str = ExplicitVRLittleEndian,
+        sop_class: str = SECONDARY_CAPTURE,
+        **tags: object,
+    ) -> bytes:
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = sop_class
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "2.25.1"
+        samples = 3 if pixels.ndim > 2 and pixels.shape[-1] == 3 else 1
+        shape = pixels.shape[:-1] if samples == 3 else pixels.shape
+        dataset.Rows, dataset.Columns = shape[-2:]
+        if len(shape) == 3:
+            dataset.NumberOfFrames = shape[0]
+        dataset.SamplesPerPixel = samples
+        dataset.PhotometricInterpretation = "RGB" if samples == 3 else "MONOCHROME2"
+        if samples == 3:
+            dataset.PlanarConfiguration = 0
+        dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
+        dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+        for name, value in tags.items():
+            setattr(dataset, name, value)
+        if "HighBit" not in tags:
+            dataset.HighBit = dataset.BitsStored - 1
+        order = ">" if syntax == ExplicitVRBigEndian else "<"
+        data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+        if "PixelData" not in tags:
+            dataset.PixelData = data + b"\0" * (len(data) % 2) if frames is None else encapsulate(frames)
+        dataset["PixelData"].VR = "OW" if dataset.BitsAllocated > 8 else "OB"
+        dataset["PixelData"].is_undefined_length = frames is not None
+        stream = BytesIO()
+        dataset.save_as(stream, enforce_file_format=True)
+        return stream.getvalue()
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; skips, saying so, where there is none.
+
+    Of a module, not of the session: while it runs, no other test of the process could use asyncio.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()

@@ -49,6 +49,12 @@ def test_what_cannot_be_written_is_one_output_error(tmp_path):
         write_bytes(tmp_path / "file" / "a.csv", b"x")
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\u00e9" * 127, "\U0001f600" * 63])
+def test_a_name_as_long_as_names_may_be_can_be_written(tmp_path, name):
+    write_bytes(tmp_path / name, b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"new")]
+
+
 def test_a_full_disk_is_an_output_error_and_the_old_file_stays(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"old")

@@ -37,14 +37,23 @@ def test_no_name_leads_out_of_the_folder(file, tmp_path):
     assert path.suffix == ".png"
 
 
-@pytest.mark.parametrize(
-    "file", [".hidden", "no_suffix", "x" * 255, "a.b.c.png", "ü/=cmd.png", os.fsdecode(b"\xff.png")]
-)
+LONG = ["x" * 255, "\u00e9" * 127, "\U0001f600" * 63, "x." + "y" * 253]
+
+
+@pytest.mark.parametrize("file", [".hidden", "no_suffix", *LONG, "a.b.c.png", "ü/=cmd.png", os.fsdecode(b"\xff.png")])
 def test_odd_names_can_be_written(file, tmp_path):
     folder = DrawingFolder(tmp_path / "masks")
     path = folder.write(FoundImage(tmp_path / "images" / "x", file), MASK)
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image), MASK)
+
+
+def test_long_names_that_are_cut_alike_are_written_apart(tmp_path):
+    folder = DrawingFolder(tmp_path / "masks")
+    names = [f"{start}{letter}" for start in ("\u00e9" * 126, "\u00e9" * 99 + "." + "\u00e9" * 26) for letter in "abc"]
+    drawn = {folder.write(FoundImage(tmp_path / "images" / "x", name), MASK) for name in names}
+    assert len(drawn) == 6
+    assert all(path.is_file() for path in drawn)
 
 
 @pytest.mark.parametrize(

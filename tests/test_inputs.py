@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semise_sdk.errors import DataError
-from semise_sdk.inputs import describe, named_images
+from semise_sdk.inputs import describe, named_image, named_images
 from semise_sdk.readers import FoundImage
 
 ARRAY = np.zeros((2, 2), np.uint8)
@@ -66,6 +66,16 @@ def test_a_path_with_nothing_behind_it(folder):
 def test_what_is_no_image_is_a_type_error(wrong):
     with pytest.raises(TypeError, match="expected a path, bytes or an array"):
         names([b"x", wrong])
+
+
+@pytest.mark.parametrize(
+    ("source", "file"), [("x/y", "x/y"), (b"", "bytes[0]"), (ARRAY, "array[0]"), (FoundImage(Path("x"), "f"), "f")]
+)
+def test_one_image_has_its_name_and_a_folder_is_not_entered(source, file, folder):
+    assert named_image(source).file == file
+    assert named_image(folder).source == folder
+    with pytest.raises(TypeError, match="expected a path, bytes or an array"):
+        named_image(3)
 
 
 def test_an_endless_iterable_is_taken_one_by_one(folder):

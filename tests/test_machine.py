@@ -1,9 +1,10 @@
 import os
+import signal
 
 import pytest
 
 from semise_sdk import machine
-from semise_sdk.machine import usable_cores, usable_memory
+from semise_sdk.machine import end_of, usable_cores, usable_memory
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,17 @@ def test_memory_is_limited_by_the_container(tmp_path, monkeypatch):
     assert installed > 1 << 26
     limit.write_text("1048576\n")
     assert usable_memory() == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "ended with code 0"),
+        (3, "ended with code 3"),
+        (-signal.SIGSEGV, "was ended by SIGSEGV"),
+        (-signal.SIGKILL, "was ended by SIGKILL, perhaps for want of memory"),
+        (-999, "was ended by 999"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(code, text):
+    assert end_of(code) == text

@@ -1,11 +1,15 @@
+import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 from scipy import special
 
-from semise_sdk.postprocess import mask_of, ranked, severity_map_of, sigmoid, softmax
+from semise_sdk.order import measured_severity
+from semise_sdk.postprocess import mask_of, numbered, ranked, severity_map_of, sigmoid, softmax
 from semise_sdk.record import Geometry
+from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Severity
 
 # A 20 x 40 source, letterboxed into the middle rows of an 8 x 8 canvas.
@@ -80,6 +84,28 @@ def test_equal_severities_rank_by_file_name_whatever_order_they_came_in():
     expected = [(1, "d"), (2, "a"), (3, "b"), (4, "c")]
     for order in (pairs, pairs[::-1]):
         assert [(row.rank, row.file) for row in ranked(rows(*order))] == expected
+
+
+def test_rows_are_numbered_as_they_come():
+    ranking = numbered(Severity(file="a", severity=0.5) for _ in iter(int, 1))
+    assert [next(ranking).rank for _ in range(3)] == [1, 2, 3]
+
+
+def test_answers_that_a_journal_kept_as_json_share_their_places_as_before():
+    generator = np.random.default_rng(0)
+    bank = ReferenceBank((generator.normal(size=(20, 8)) + 1).astype(np.float32))
+    answers = []
+    for index, vector in enumerate(generator.normal(size=(30, 8))):
+        found = measured_severity(bank, vector)
+        answers.append(
+            Severity(file=str(index), severity=found.severity, severity_low=found.low, resampled=found.resampled)
+        )
+    kept = [json.loads(json.dumps(dataclasses.asdict(answer))) for answer in answers]
+    again = [Severity(**{**row, "probabilities": (), "grade_set": ()}) for row in kept]
+    assert again == answers
+    assert ranked(again) == ranked(answers)
+    places = [row.tie for row in ranked(answers)]
+    assert 1 < len(set(places)) < len(places)
 
 
 def test_nothing_ranks_to_nothing():

@@ -17,6 +17,7 @@ from semise_sdk.bundle import Bundle, pack, write_manifest
 from semise_sdk.errors import BackendError, BundleError, DataError, ReferenceImageError
 from semise_sdk.graphs import Graphs
 from semise_sdk.manifest import GraphEntry, TensorSpec
+from semise_sdk.postprocess import ranked
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import FoundImage
 from semise_sdk.references import ReferenceBank
@@ -269,6 +270,20 @@ def test_the_batch_size_changes_nothing(bundle, folder, predictor, batch_size):
     with Predictor.open(bundle, backend=name, batch_size=batch_size) as other:
         assert other.rank(folder).rows == predictor.rank(folder).rows
         assert other.classify(folder) == predictor.classify(folder)
+
+
+def test_intervals_and_ties_are_the_same_by_every_way_to_them(bundle, folder, predictor):
+    references = [folder / "b_blue.png", folder / "c_magenta.png"]
+    rows = predictor.rank(folder, reference=references).rows
+    assert all(row.severity_low <= row.severity <= row.severity_high for row in rows[:-1])
+    assert rows[0].severity_low == rows[0].severity_high == 1.0  # green is at a right angle to every resample
+    assert rows[1].severity_low < rows[1].severity_high
+    assert (rows[-1].severity_low, rows[-1].severity_high, rows[-1].tie) == (None, None, None)
+    # from magenta alone, red and blue lie equally far, so that of the bank's two images one does not tell them apart
+    assert [(row.file, row.tie) for row in rows[1:-1]] == [("a_red.png", 2), ("b_blue.png", 2), ("c_magenta.png", 4)]
+    assert ranked(answer.to_severity() for answer in predictor.iter_analyze(folder, reference=references)) == rows
+    with Predictor.open(bundle, backend="onnxruntime", batch_size=1) as other:
+        assert other.rank(folder, reference=references).rows == rows
 
 
 def test_streams_take_their_input_lazily(predictor):

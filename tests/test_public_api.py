@@ -11,6 +11,7 @@ PUBLIC = [
     "ConfigError",
     "DataError",
     "Embedding",
+    "ImageComparison",
     "ImageReadError",
     "InputSpec",
     "ModelInfo",
@@ -19,14 +20,20 @@ PUBLIC = [
     "Predictor",
     "RankedImage",
     "Ranking",
+    "ReaderLimits",
     "ReferenceBank",
     "ReferenceImageError",
     "Segmentation",
     "SemiseError",
     "Severity",
+    "SeverityDifference",
     "SpecError",
+    "Timeline",
     "TrainingError",
+    "Visit",
+    "VisitSeverity",
     "__version__",
+    "read_visits",
 ]
 
 

@@ -63,6 +63,14 @@ def test_a_stop_of_the_user_is_not_an_images_fault(monkeypatch):
         read_slot(ARRAY, SPEC)
 
 
+def test_a_canvas_too_large_for_the_memory_fails_its_own_row(monkeypatch):
+    def no_memory(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr(tasks, "to_canvas", no_memory)
+    assert read_slot(ARRAY, SPEC) == FailedImage("a", tasks.NO_MEMORY)
+
+
 def test_a_batch_of_failures_asks_no_engine():
     rows = measure([FailedImage("a", "r"), FailedImage("b", "s")], needs=tasks.Needs(), graphs=None)
     assert [(row.file, row.reason) for row in rows] == [("a", "r"), ("b", "s")]

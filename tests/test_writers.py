@@ -34,14 +34,17 @@ from semise_sdk.writers import (
 ODD_BYTES = os.fsdecode(b"scan\xff.png")
 
 
-def ranked(rank, file, severity=None, grade=None, reason=""):
+COLUMNS = ["rank", "file", "severity", "grade", "status", "reason", "severity_low", "severity_high", "tie"]
+
+
+def ranked(rank, file, severity=None, grade=None, reason="", **rest):
     status = "error" if reason else "ok"
-    return RankedImage(rank=rank, file=file, severity=severity, grade=grade, status=status, reason=reason)
+    return RankedImage(rank=rank, file=file, severity=severity, grade=grade, status=status, reason=reason, **rest)
 
 
 RANKING = Ranking(
     rows=(
-        ranked(1, "b.png", 1.25, "severe"),
+        ranked(1, "b.png", 1.25, "severe", severity_low=1.0, severity_high=1.5, tie=1),
         ranked(2, "sub/a,b.png", 1 / 3),
         ranked(3, "c.png", 0.0, "healthy"),
         ranked(None, "d.png", reason="damaged: it is"),
@@ -59,17 +62,17 @@ def written(ranking=RANKING, layout="csv"):
 
 def test_the_ranking_csv_is_what_others_script_against():
     assert written() == (
-        "rank,file,severity,grade,status,reason\n"
-        "1,b.png,1.250000,severe,ok,\n"
-        '2,"sub/a,b.png",0.333333,,ok,\n'
-        "3,c.png,0.000000,healthy,ok,\n"
-        ",d.png,,,error,damaged: it is\n"
+        "rank,file,severity,grade,status,reason,severity_low,severity_high,tie\n"
+        "1,b.png,1.250000,severe,ok,,1.000000,1.500000,1\n"
+        '2,"sub/a,b.png",0.333333,,ok,,,,\n'
+        "3,c.png,0.000000,healthy,ok,,,,\n"
+        ",d.png,,,error,damaged: it is,,,\n"
     )
 
 
 def test_json_lines_carry_the_same_keys():
     rows = [json.loads(line) for line in written(layout="jsonl").splitlines()]
-    assert [list(row) for row in rows] == [["rank", "file", "severity", "grade", "status", "reason"]] * 4
+    assert [list(row) for row in rows] == [COLUMNS] * 4
     assert [row["severity"] for row in rows] == [1.25, 0.333333, 0.0, None]
     assert rows[1]["grade"] is None
     assert rows[3]["rank"] is None
@@ -90,7 +93,7 @@ def test_a_json_document_says_where_it_comes_from():
 
 def test_an_empty_ranking_is_still_whole():
     empty = Ranking(rows=(), reference="bundle", backend="x")
-    assert written(empty) == "rank,file,severity,grade,status,reason\n"
+    assert written(empty) == ",".join(COLUMNS) + "\n"
     assert json.loads(written(empty, "json"))["rows"] == []
     assert written(empty, "jsonl") == ""
 
@@ -152,7 +155,10 @@ def test_an_analysis_has_all_of_it():
         mask=None,
         severity_map=Path("maps/a.png"),
     )
-    assert list(row) == ["file", "severity", "grade", "p_x", "mask", "area_fraction", "map", "status", "reason"]
+    assert list(row) == [
+        "file", "severity", "grade", "p_x", "mask", "area_fraction", "map", "status", "reason", "severity_low",
+        "severity_high",
+    ]  # fmt: skip
     assert (row["mask"], row["map"]) == (None, "maps/a.png")
 
 

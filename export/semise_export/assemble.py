@@ -207,7 +207,7 @@ class Gate:
 def _complete(trained: TrainedRun, gate: Gate, variants: Sequence[Variant]) -> None:
     """Writes golden files, model card and the final manifest."""
     folder = gate.folder
-    with Predictor.open(trained.root, backend="pytorch", device="cpu") as predictor:
+    with Predictor.open(trained.root, backend="pytorch", device="cpu", isolate=False) as predictor:
         write_golden(folder, predictor)
     for variant in variants[1:]:
         write_manifest(folder, model=trained.model, graphs=_graphs(variants))

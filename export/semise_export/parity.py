@@ -60,7 +60,7 @@ def torch_answers(run: Path, images: Sequence[Path], *, reporter: Reporter) -> A
     Raises:
         DataError: it cannot answer one of them.
     """
-    with Predictor.open(run, backend="pytorch", device="cpu", batch_size=BATCH) as predictor:
+    with Predictor.open(run, backend="pytorch", device="cpu", batch_size=BATCH, isolate=False) as predictor:
         return _full_answers(predictor, images, reporter=reporter, label="torch fp32")
 
 
@@ -93,7 +93,9 @@ def check_backend(
         ParityError: the backend cannot run the graphs on these images at all.
     """
     with _refusing(backend):
-        with Predictor.open(bundle, backend=backend, device=device, batch_size=BATCH, precision=precision) as predictor:
+        with Predictor.open(
+            bundle, backend=backend, device=device, batch_size=BATCH, precision=precision, isolate=False
+        ) as predictor:
             name = predictor.backend
             answers = _full_answers(predictor, images, reporter=reporter, label=f"{backend} {precision}")
         stability = measure_stability(

@@ -95,7 +95,9 @@ def measure_stability(
     chosen = [images[index] for index in sample]
 
     def in_batches(some: Sequence[Path], size: int) -> Answers:
-        with Predictor.open(bundle, backend=backend, device=device, batch_size=size, precision=precision) as predictor:
+        with Predictor.open(
+            bundle, backend=backend, device=device, batch_size=size, precision=precision, isolate=False
+        ) as predictor:
             return ask(predictor, some, reporter=reporter, label=f"{backend} {precision}, batches of {size}")
 
     small = [in_batches(chosen, size) for size in SMALL_BATCHES]

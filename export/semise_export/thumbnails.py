@@ -11,9 +11,8 @@ from semise_export.run import TrainedRun
 from semise_sdk.atomic import write_bytes
 from semise_sdk.bundle import reference_picture
 from semise_sdk.errors import DataError
-from semise_sdk.overlay import display_pixels, encode_png
+from semise_sdk.overlay import encode_png
 from semise_sdk.predictor import Predictor
-from semise_sdk.readers import read_image
 
 SIDE = 96
 SAME = 1e-3
@@ -32,12 +31,11 @@ def write_reference_thumbnails(run: TrainedRun, folder: Path) -> int:
         OutputError: a file could not be written.
     """
     images = _healthy_images(run)
-    with Predictor.open(run.root, backend="pytorch", device="cpu") as predictor:
+    with Predictor.open(run.root, backend="pytorch", device="cpu", isolate=False) as predictor:
         places = _sources(predictor.reference_bank().vectors, predictor.reference_bank(images).vectors)
-        spec = predictor.model.spec
-    for index, place in enumerate(places):
-        pixels = display_pixels(read_image(images[place], dicom=spec.dicom), spec)
-        write_bytes(folder / reference_picture(index), encode_png(_thumbnail(pixels), "Healthy reference."))
+        for index, place in enumerate(places):
+            picture = encode_png(_thumbnail(predictor.display(images[place])), "Healthy reference.")
+            write_bytes(folder / reference_picture(index), picture)
     return len(places)
 
 

@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from semise_sdk.bench.child import Job, Outcome
+from semise_sdk.machine import end_of
 
 _CODE = "from semise_sdk.bench.child import main; main()"
 
@@ -34,8 +34,4 @@ def run_job(job: Job) -> Outcome:
 def _death(code: int, complaints: str) -> str:
     lines = [line.strip() for line in complaints.splitlines() if line.strip()]
     last = f": {lines[-1]}" if lines else ""
-    if code < 0:
-        name = signal.Signals(-code).name if -code in {member.value for member in signal.Signals} else str(-code)
-        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
-        return f"the process was ended by {name}{hint}{last}"
-    return f"the process ended with code {code}{last}"
+    return f"the process {end_of(code)}{last}"

@@ -10,7 +10,19 @@ import typer
 from typer import Abort
 from typer.exceptions import TyperException
 
-from semise_sdk.cli import bench, bundles, compare, data, demo, evaluate, export, predict, train
+from semise_sdk.cli import (
+    bench,
+    bundles,
+    compare,
+    compare_images,
+    data,
+    demo,
+    evaluate,
+    export,
+    predict,
+    timeline,
+    train,
+)
 from semise_sdk.cli.console import stderr
 from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, DataError, SemiseError
 from semise_sdk.version import __version__
@@ -30,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (demo, data, train, compare, evaluate, export, predict, bundles, bench):
+for group in (demo, data, train, compare, evaluate, export, predict, compare_images, timeline, bundles, bench):
     group.register(app)
 
 

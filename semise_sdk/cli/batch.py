@@ -44,6 +44,7 @@ class Engine:
     batch_size: int | None
     threads: int | None
     precision: str
+    isolate: bool = True
 
 
 class Batch:
@@ -108,6 +109,18 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
     """
     if next(found_images(images), None) is None:
         raise DataError(f"expected images in {', '.join(map(str, images))}, found none: name another folder")
+    with open_predictor(engine, quiet=quiet) as predictor:
+        yield Batch(predictor, images, quiet=quiet)
+
+
+@contextmanager
+def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
+    """Yields the predictor that the options name, and says what it is for.
+
+    Raises:
+        BundleError: no bundle was found, or it is damaged.
+        BackendError: the backend or device cannot be used.
+    """
     with (
         own_standard_error(),
         Predictor.open(
@@ -117,10 +130,11 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
             batch_size=engine.batch_size,
             threads=engine.threads,
             precision=parse_precision(engine.precision),
+            isolate=engine.isolate,
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)
-        yield Batch(predictor, images, quiet=quiet)
+        yield predictor
 
 
 def parse_precision(text: str) -> Precision:

@@ -85,7 +85,7 @@ def run_demo(out: Path, *, seed: int, reporter: ConsoleReporter, quiet: bool) ->
     run = _timed(seconds, "train", lambda: train(config, out / "run", reporter=reporter)).root
     bundle = _timed(seconds, "export", lambda: export_run(run, reporter=reporter))
     images = labeled_images(run, None, columns="", part="test")
-    with Predictor.open(bundle) as predictor:
+    with Predictor.open(bundle, isolate=False) as predictor:
         report = _timed(seconds, "evaluate", lambda: measure_predictor(predictor, images, quiet=quiet))
         ranking = _timed(seconds, "rank", lambda: _rank(predictor, images))
         _draw(ranking, images, predictor, out / "contact_sheet.png")

@@ -14,14 +14,15 @@ from semise_sdk.cli.console import JsonOption, QuietOption
 from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ConfigError, ImageReadError
-from semise_sdk.overlay import MAP_TOP, display_pixels, mask_overlay, severity_overlay
+from semise_sdk.overlay import MAP_TOP, mask_overlay, severity_overlay
 from semise_sdk.postprocess import ranked
 from semise_sdk.predictor import describe_reference
-from semise_sdk.readers import FoundImage, read_image
+from semise_sdk.readers import FoundImage
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.worklist import Places
 from semise_sdk.writers import (
+    INTERVAL,
     LAYOUTS,
     Layout,
     Row,
@@ -52,6 +53,9 @@ BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images per engine run; what serves the backend by default.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores for the engine; all by default.")]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate/--no-isolate", help="Decode files in processes of their own, as untrusted ones.")
+]
 Out = Annotated[Path | None, typer.Option(help="File for the results; standard output by default.")]
 LayoutOption = Annotated[
     str | None, typer.Option("--format", help="csv, json or jsonl; by the suffix of --out by default.")
@@ -74,6 +78,7 @@ def rank(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     maps: Maps = None,
@@ -87,7 +92,13 @@ def rank(
     cannot be read come last, with the reason.
     """
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     check_report(report, out)
     with open_batch(images, engine, quiet=quiet) as batch:
@@ -104,7 +115,7 @@ def rank(
             precision=predictor.precision,
         )
         with result_stream(out) as stream:
-            chosen = _layout(layout, out, as_json=as_json)
+            chosen = chosen_layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
         if report is not None and places is not None:
             write_report(batch, ranking, places, bank=bank, reference=reference, path=report)
@@ -119,6 +130,7 @@ def classify(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -126,7 +138,13 @@ def classify(
 ) -> int:
     """Grades each image, with the probability of every grade."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
@@ -136,7 +154,7 @@ def classify(
         )
         columns = ("file", "label", *(f"p_{label}" for label in labels), "status", "reason")
         with result_stream(out) as stream:
-            chosen = _layout(layout, out, as_json=as_json)
+            chosen = chosen_layout(layout, out, as_json=as_json)
             write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
 
@@ -153,6 +171,7 @@ def segment(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -160,11 +179,17 @@ def segment(
 ) -> int:
     """Draws the lesion mask of each image."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
-        chosen = _layout(layout, out, as_json=as_json)
+        chosen = chosen_layout(layout, out, as_json=as_json)
         rows = _segmentation_rows(batch, masks, overlays)
         write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
@@ -181,6 +206,7 @@ def analyze(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -188,14 +214,20 @@ def analyze(
 ) -> int:
     """Gives severity, grade, mask and severity map of each image from one pass, as JSON lines by default."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
         labels = tuple(f"p_{label}" for label in batch.predictor.model.labels)
-        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
+        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason", *INTERVAL)
         header = batch.header(describe_reference(reference))
-        chosen = _layout(layout, out, as_json=as_json, default="jsonl")
+        chosen = chosen_layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:
             write_rows(_analysis_rows(batch, bank, masks, maps), stream, columns=columns, layout=chosen, header=header)
         return batch.finish()
@@ -209,6 +241,7 @@ def embed(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    isolate: IsolateOption = True,
     out: Annotated[
         Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
     ] = None,
@@ -218,7 +251,13 @@ def embed(
 ) -> int:
     """Gives the encoder's feature vector of each image."""
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        isolate=isolate,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         answers = (answer for _, answer in batch.answers("embedding", batch.predictor.iter_embed))
@@ -227,7 +266,7 @@ def embed(
             with atomic_file(out) as file:
                 write_embeddings(answers, file, width=width)
             return batch.finish()
-        chosen = _layout(layout, out, as_json=as_json)
+        chosen = chosen_layout(layout, out, as_json=as_json)
         columns = embedding_columns(width, chosen)
         with result_stream(out) as stream:
             rows = (embedding_row(answer, columns) for answer in answers)
@@ -248,13 +287,7 @@ def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path, places: Pl
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
     for found, answer in answers:
         _draw_map(folder, batch, found, answer.severity_map)
-        severity = Severity(
-            file=answer.file,
-            severity=answer.severity,
-            grade=answer.grade,
-            status=answer.status,
-            reason=answer.reason,
-        )
+        severity = answer.to_severity()
         if places is not None:
             places.note(found, severity)
         yield severity
@@ -300,13 +333,13 @@ def _draw_mask(folder: DrawingFolder, batch: Batch, found: FoundImage, mask: NDA
 
 def _display(batch: Batch, found: FoundImage) -> NDArray[np.uint8] | None:
     try:
-        spec = batch.predictor.model.spec
-        return display_pixels(read_image(found.path, dicom=spec.dicom), spec)
+        return batch.predictor.display(found)
     except ImageReadError:  # it was there a moment ago; its row stands
         return None
 
 
-def _layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
+def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
+    """Returns the layout that the options name; raises ConfigError where they contradict or name none that we have."""
     if as_json and layout not in (None, "json"):
         raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
     for known in LAYOUTS:

@@ -110,7 +110,7 @@ def _measure(root: Path, *, as_json: bool, quiet: bool) -> None:
     except DataError as error:
         say(f"not measured: {error}", quiet=quiet)
         return
-    with Predictor.open(root, backend="pytorch") as predictor:
+    with Predictor.open(root, backend="pytorch", isolate=False) as predictor:
         report = measure_predictor(predictor, images, quiet=quiet)
     write_text(root / "evaluation.json", json.dumps(report.to_json(), indent=2) + "\n")
     if as_json:

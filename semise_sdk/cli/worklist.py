@@ -5,6 +5,7 @@ from pathlib import Path
 from semise_sdk.cli.batch import Batch
 from semise_sdk.cli.console import say, tracked
 from semise_sdk.errors import ConfigError
+from semise_sdk.html_page import require_jinja
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import find_images
 from semise_sdk.references import ReferenceBank
@@ -13,10 +14,8 @@ from semise_sdk.worklist import (
     Illustrator,
     Places,
     bundle_thumbnails,
-    display_of,
     image_thumbnails,
     page_paths,
-    require_jinja,
     write_worklist,
 )
 
@@ -67,4 +66,4 @@ def write_report(
 def _thumbnails(predictor: Predictor, reference: Path | None) -> tuple[bytes, ...]:
     if reference is None:
         return bundle_thumbnails(predictor.reference_pictures())
-    return image_thumbnails([found.path for found in find_images(reference)], display_of(predictor))
+    return image_thumbnails([found.path for found in find_images(reference)], predictor.display)

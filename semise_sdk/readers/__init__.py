@@ -16,10 +16,13 @@ from semise_sdk.readers.scan import FoundImage, find_images
 from semise_sdk.record import ImageRecord
 from semise_sdk.spec import DicomPolicy
 
-__all__ = ["FoundImage", "find_images", "read_image"]
+__all__ = ["MAX_PIXELS", "FoundImage", "find_images", "read_image"]
 
 MAX_FILE_BYTES = 1 << 30
 """Largest file read: 100 million pixels of 16-bit RGBA, uncompressed, take 0.8 GB."""
+
+MAX_PIXELS = 100_000_000
+"""Most pixels of an image, unless the caller says otherwise."""
 
 _HEAD_BYTES = 132
 _DICOM_POLICY = DicomPolicy()
@@ -27,7 +30,7 @@ _Source = str | os.PathLike[str] | bytes | NDArray[np.generic]
 _Reader = Callable[[bytes, str, int, DicomPolicy], ImageRecord]
 
 
-def read_image(source: _Source, *, max_pixels: int = 100_000_000, dicom: DicomPolicy = _DICOM_POLICY) -> ImageRecord:
+def read_image(source: _Source, *, max_pixels: int = MAX_PIXELS, dicom: DicomPolicy = _DICOM_POLICY) -> ImageRecord:
     """Returns one image, decoded and upright, at its stored depth.
 
     A file, its bytes and the array of its pixels give the same record but for ``source``, ``format`` and notes on

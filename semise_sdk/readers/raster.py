@@ -8,6 +8,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.readers import pillow_warnings
+from semise_sdk.readers.pieces import check_pieces, check_scans
 from semise_sdk.record import ImageRecord, Pixels
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -51,11 +52,13 @@ def read_raster(data: bytes, source: str, max_pixels: int) -> ImageRecord:
     Raises:
         ImageReadError: ``too_many_pixels``, ``truncated``, ``damaged``, ``unsupported_format``, ``out_of_memory``.
     """
+    check_pieces(data)
     try:
         # Pillow's warning of a large image is silenced with the others: check_size is the stricter of the two, and
         # nothing is decoded before it.
         with pillow_warnings.quiet_pillow(), Image.open(BytesIO(data), formats=FORMATS) as image:
             check_size(image.width, image.height, max_pixels)
+            check_scans(data, image.width * image.height)
             return _decode(image, source)
     except ImageReadError:
         raise

@@ -1,7 +1,7 @@
 """The worklist: a ranking as self-contained HTML pages that a person works through in a browser."""
 
-from semise_sdk.worklist.illustrate import Illustrator, Places, display_of
-from semise_sdk.worklist.page import page_paths, require_jinja, write_worklist
+from semise_sdk.worklist.illustrate import Illustrator, Places
+from semise_sdk.worklist.page import page_paths, write_worklist
 from semise_sdk.worklist.pictures import RowPictures
 from semise_sdk.worklist.references import bundle_thumbnails, image_thumbnails
 
@@ -10,9 +10,7 @@ __all__ = [
     "Places",
     "RowPictures",
     "bundle_thumbnails",
-    "display_of",
     "image_thumbnails",
     "page_paths",
-    "require_jinja",
     "write_worklist",
 ]

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.errors import ImageReadError, SpecError
+from semise_sdk.errors import ImageReadError
 from semise_sdk.machine import usable_cores
-from semise_sdk.overlay import display_pixels
 from semise_sdk.pipeline import Pool, in_order
 from semise_sdk.predictor import Predictor
-from semise_sdk.readers import FoundImage, read_image
+from semise_sdk.readers import FoundImage
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Analysis, RankedImage, Severity
 from semise_sdk.worklist.pictures import NO_PICTURES, RowPictures, draw
@@ -53,15 +52,6 @@ class Places:
         return paths[-1]
 
 
-def display_of(predictor: Predictor) -> Display:
-    """Returns what shows a file as the model's intensity policy does, ``uint8 [H, W, 3]`` at its own size.
-
-    What it returns raises ImageReadError or SpecError for a file that cannot be read or shown.
-    """
-    spec = predictor.model.spec
-    return lambda path: display_pixels(read_image(path, dicom=spec.dicom), spec)
-
-
 class Illustrator:
     """Draws the rows of one page at a time: images are read and analyzed again, in the order of the page.
 
@@ -73,7 +63,7 @@ class Illustrator:
         place: Where a row's image lies; None for one that is gone.
         bank: What severity maps are measured from.
         budget: Most bytes of base64 for the detail pictures of one page; 0 for thumbnails only.
-        display: How a file is shown; None for :func:`display_of`.
+        display: How a file is shown; None for the predictor's own way, ``display``.
     """
 
     def __init__(
@@ -89,7 +79,7 @@ class Illustrator:
         self._place = place
         self._bank = bank
         self._budget = budget
-        self._display = display or display_of(predictor)
+        self._display = display or predictor.display
 
     def __call__(self, rows: Sequence[RankedImage]) -> Iterator[RowPictures]:
         """Yields the pictures of each row of a page, in order; none of one that cannot be read."""
@@ -123,7 +113,7 @@ class Illustrator:
             return NO_PICTURES
         try:
             return draw(self._display(image.path), analysis)
-        except (ImageReadError, SpecError) as error:  # it was there a moment ago; its row stands
+        except ImageReadError as error:  # it was there a moment ago; its row stands
             _logger.warning("no picture in the worklist: %s", error)
         except (MemoryError, ValueError) as error:  # too large to draw, or replaced by one of another size meanwhile
             _logger.warning("no picture in the worklist: %s while drawing", type(error).__name__)

@@ -286,13 +286,16 @@
 
   const plain = (row) => ({ ...row.facts, review: row.verdict || null, reviewed_at: row.at || null });
 
+  // As semise_sdk/spreadsheet.py writes text that a spreadsheet would run as a formula.
+  const RISKY = "'*[=+\\-@\uff1d\uff0b\uff0d\uff20";
+  const BEGINNING = new RegExp(`^(?=${RISKY}\t\r\n])`);
+  const SEPARATED = new RegExp(`([;\t\r\n])(?=${RISKY}])`, "g");
+  const neutralised = (text) => text.replace(SEPARATED, "$1'").replace(BEGINNING, "'");
+
   function cell(value) {
-    if (value === null || value === undefined) return "";
     if (typeof value === "number") return String(value);
-    const text = Array.isArray(value) ? value.join("; ") : String(value);
-    // A spreadsheet runs a cell that starts so as a formula, quoted or not (OWASP, CSV injection).
-    const inert = /^[=+\-@\t\r\n]/.test(text) ? `'${text}` : text;
-    return /[",\r\n]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
+    const text = neutralised(Array.isArray(value) ? value.join("; ") : String(value ?? ""));
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 
   const csv = (columns, lines) =>
@@ -311,15 +314,15 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
+  const REVIEWED = ["file", "rank", "status", "severity", "grade"];
   const reviewed = () => {
     const reviewer = find("reviewer").value.trim() || null;
-    const names = ["file", "rank", "status", "severity", "grade"];
     return rows.filter((row) => row.verdict).sort((a, b) => a.index - b.index).map((row) => {
-      const facts = Object.fromEntries(names.map((name) => [name, row.facts[name]]));
+      const facts = Object.fromEntries(REVIEWED.map((name) => [name, row.facts[name]]));
       return { ...facts, review: row.verdict, reviewed_at: row.at, reviewer };
     });
   };
-  const REVIEW_COLUMNS = ["file", "rank", "status", "severity", "grade", "review", "reviewed_at", "reviewer"];
+  const REVIEW_COLUMNS = [...REVIEWED, "review", "reviewed_at", "reviewer"];
 
   const SAVES = {
     "review-json": () => download("review.json", "application/json", json({ saved: new Date().toISOString(), reviews: reviewed() })),

@@ -1,7 +1,5 @@
 """Writes the pages of a worklist: self-contained HTML that asks nobody for anything and runs only its own script."""
 
-import base64
-import hashlib
 import itertools
 import os
 from collections import Counter
@@ -9,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from semise_sdk.atomic import atomic_file
 from semise_sdk.errors import ConfigError
+from semise_sdk.html_page import page_file, require_jinja, source_hash
 from semise_sdk.results import INTENDED_USE, RankedImage, Ranking
 from semise_sdk.version import __version__
 from semise_sdk.worklist.pictures import NO_PICTURES, RowPictures, data_uri
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 ROWS_PER_PAGE = 2000
 SUFFIX = ".html"
 
-_FOLDER = "semise_sdk.worklist"
+_PACKAGE = "semise_sdk.worklist"
 
 Illustrate = Callable[[Sequence[RankedImage]], Iterable[RowPictures]]
 
@@ -96,16 +94,6 @@ class Worklist:
         return {"intended_use": INTENDED_USE, **{name: getattr(self, name) for name in names}}
 
 
-def require_jinja() -> None:
-    """Raises ConfigError, with the pip command, where the package that fills the page in is missing."""
-    try:
-        import jinja2  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "a worklist needs the package jinja2, which is not installed: pip install 'semise-sdk[report]'"
-        ) from error
-
-
 def page_paths(path: Path, pages: int) -> tuple[Path, ...]:
     """Returns where each page goes: ``worklist.html``, ``worklist-2.html`` and so on.
 
@@ -168,7 +156,7 @@ def write_worklist(
 
 def policy() -> str:
     """Returns the Content-Security-Policy of every page: its own style and script by hash, pictures inside of it."""
-    style, script = (_hash(_asset(name)) for name in ("page.css", "page.js"))
+    style, script = (source_hash(page_file(_PACKAGE, name)) for name in ("page.css", "page.js"))
     return (
         f"default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}'; "
         "base-uri 'none'; form-action 'none'"
@@ -251,17 +239,8 @@ def _template() -> "Template":
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.globals["style"] = Markup(_asset("page.css"))  # noqa: S704  # our own file
-    environment.globals["script"] = Markup(_asset("page.js"))  # noqa: S704  # our own file
+    environment.globals["style"] = Markup(page_file(_PACKAGE, "page.css"))  # noqa: S704  # our own file
+    environment.globals["script"] = Markup(page_file(_PACKAGE, "page.js"))  # noqa: S704  # our own file
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
     environment.filters["severity"] = lambda severity: f"{severity:.{DECIMALS // 2}f}"
-    return environment.from_string(_asset("page.html"))
-
-
-@lru_cache(maxsize=4)
-def _asset(name: str) -> str:
-    return (resources.files(_FOLDER) / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"
+    return environment.from_string(page_file(_PACKAGE, "page.html"))

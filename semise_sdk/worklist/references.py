@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from semise_sdk.errors import BundleError, ImageReadError, SpecError
+from semise_sdk.errors import BundleError, ImageReadError
 from semise_sdk.references import MAX_REFERENCES
 from semise_sdk.worklist.illustrate import Display
 from semise_sdk.worklist.pictures import THUMBNAIL_SIDE, as_webp, draw
@@ -27,7 +27,7 @@ def image_thumbnails(images: Sequence[Path], display: Display) -> tuple[bytes, .
 
     Args:
         images: Their files.
-        display: How a file is shown (see :func:`semise_sdk.worklist.display_of`).
+        display: How a file is shown (see :meth:`semise_sdk.predictor.Predictor.display`).
     """
     if len(images) > MAX_REFERENCES:
         return ()
@@ -37,7 +37,7 @@ def image_thumbnails(images: Sequence[Path], display: Display) -> tuple[bytes, .
 def _thumbnail(image: Path, display: Display) -> bytes:
     try:
         return draw(display(image)).thumbnail
-    except (ImageReadError, SpecError):  # it was there a moment ago
+    except ImageReadError:  # it was there a moment ago
         return b""
 
 

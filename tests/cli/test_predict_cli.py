@@ -92,10 +92,10 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-RANKING = """rank,file,severity,grade,status,reason
-1,red.png,1.000000,red,ok,
-2,sub/magenta.png,0.292893,blue,ok,
-3,blue.png,0.000000,blue,ok,
+RANKING = """rank,file,severity,grade,status,reason,severity_low,severity_high,tie
+1,red.png,1.000000,red,ok,,,,
+2,sub/magenta.png,0.292893,blue,ok,,,,
+3,blue.png,0.000000,blue,ok,,,,
 """
 
 
@@ -268,6 +268,24 @@ def test_rank_draws_maps(capsys, project):
         assert "not a localisation" in image.info["Description"]
 
 
+def test_files_are_decoded_apart_unless_they_are_trusted(capsys, project, monkeypatch):
+    from semise_sdk import tasks
+    from semise_sdk.isolation import process, reader
+
+    def refuse(*_, **__):
+        raise AssertionError("decoded in this process")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "read_image", refuse)
+        patched.setattr(reader, "read_image", refuse)
+        assert run(["rank", "images", "--maps", "maps"]) == 0
+        apart = capsys.readouterr().out
+    assert len(list((project / "maps").rglob("*.png"))) == 3
+    monkeypatch.setattr(process, "_started", refuse)
+    assert run(["rank", "images", "--maps", "maps", "--no-isolate"]) == 0
+    assert capsys.readouterr().out == apart
+
+
 def test_files_given_alone_go_by_name_and_as_typed_where_names_collide(capsys, project):
     Image.new("RGB", (24, 20), RED).save(project / "images" / "sub" / "red.png")
     files = [row["file"] for row in rows(answer(capsys, "rank", "images/red.png", "images/blue.png", "-q")[1])]
@@ -326,6 +344,7 @@ def test_analyze_prints_json_lines_and_draws_what_is_asked_for(capsys, project):
     assert found["red.png"] == {
         "file": "red.png", "severity": 1.0, "grade": "red", "p_blue": 0.017986, "p_red": 0.982014,
         "mask": "masks/red.png", "area_fraction": 1.0, "map": "maps/red.png", "status": "ok", "reason": "",
+        "severity_low": None, "severity_high": None,
     }  # fmt: skip
     assert (project / "maps" / "sub" / "magenta.png").is_file()
     assert json.loads(answer(capsys, "analyze", "images", "-q")[1].splitlines()[0])["map"] is None
@@ -402,8 +421,8 @@ def test_in_a_process_of_its_own_the_output_is_bytes_of_utf8_with_unix_line_ends
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines(keepends=True)[0] == b"rank,file,severity,grade,status,reason\n"
-    assert b'1,"ra\\udcff\r\n=n.png",1.000000,red,ok,\n' in done.stdout
+    assert done.stdout.splitlines(keepends=True)[0] == RANKING.splitlines(keepends=True)[0].encode()
+    assert b'1,"ra\\udcff\r\n\'=n.png",1.000000,red,ok,,,,\n' in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(project):

@@ -1,6 +1,6 @@
 """The robustness suite: each test hands in its figures by name, and the run prints them all with their seconds.
 
-``make test`` runs every suite at a small size; ``make robustness`` (``SEMISE_ROBUSTNESS=full``) at the size that counts.
+``make test`` runs every suite at a small size, ``make robustness`` (``SEMISE_ROBUSTNESS=full``) at the full one.
 """
 
 import json

@@ -1,6 +1,5 @@
-"""Rankings and pages for the tests of the worklist, and the browser that opens them."""
+"""Rankings and pages for the tests of the worklist."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,11 @@ HOSTILE = (
     "{{ 7 * 7 }}{% raw %}.png",
     "bytes\udcff.png",
     '@שלום,"quoted".png',
+    "'=1.png",
+    "\ttab;=1.png",
+    "=\n'=2.png",
+    "\uff1dfull.png",
+    "-1+1.png",
 )
 
 
@@ -61,7 +65,7 @@ def small_ranking(ranked_row, failed_row) -> Ranking:
             grade_set=LABELS[1:] if place == 3 else (LABELS[2 - place // 4],),
             probabilities=(0.2, 0.3, 0.5),
             percentile=100.0 - place,
-            tie=1 if place in (4, 5) else None,
+            tie=5 if place == 5 else place + 1,
         )
         for place in range(12)
     ]
@@ -72,6 +76,7 @@ def small_ranking(ranked_row, failed_row) -> Ranking:
         grade="severe",
         status="review",
         grade_set=LABELS,
+        tie=4,
         reason="wide_set: expected at most 2 grades, found 3: look at the image",
     )
     rows += [
@@ -128,16 +133,3 @@ def write(tmp_path_factory, illustrate):
         return write_worklist(tmp_path_factory.mktemp("pages") / "worklist.html", ranking, **(settings | options))
 
     return pages
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A headless Chromium; skips, saying so, where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()

@@ -4,11 +4,15 @@ import csv
 import io
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from semise_sdk.results import Ranking
+from semise_sdk.spreadsheet import neutralised, restored
+from semise_sdk.worklist.rows import page_order
+from semise_sdk.writers import printable, write_ranking
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -16,17 +20,24 @@ CASES = [f"case_{place}.png" for place in range(1, 13)]
 
 
 @contextmanager
-def open_page(browser, path, **options):
-    """Yields the page; fails on any message of its console, error, or request for anything but itself."""
+def open_tab(browser, **options):
+    """Yields an empty page, and the list of any message of its console, error, or request for anything but itself."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True, **options)
     page = context.new_page()
     complaints = []
     page.on("console", lambda message: complaints.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("request", lambda request: _only_itself(request, complaints))
-    page.goto(path.as_uri())
-    yield page
+    yield page, complaints
     context.close()
+
+
+@contextmanager
+def open_page(browser, path, **options):
+    """Yields the page in a tab of its own; fails on any complaint."""
+    with open_tab(browser, **options) as (page, complaints):
+        page.goto(path.as_uri())
+        yield page
     assert complaints == []
 
 
@@ -41,10 +52,31 @@ def path(write, small_ranking):
     return write(small_ranking)[0]
 
 
+@pytest.fixture(scope="module")
+def tab(browser):
+    """One tab for every test that leaves it as it was but for the page's own state: a new one takes a second."""
+    with open_tab(browser) as (page, complaints):
+        page.on("dialog", lambda dialog: dialog.accept())  # the page before may ask to save its reviews
+        yield page, complaints
+
+
 @pytest.fixture
-def page(browser, path):
-    with open_page(browser, path) as opened:
-        yield opened
+def show(tab):
+    """Returns what opens a page afresh in the tab; fails on any complaint."""
+    page, complaints = tab
+    complaints.clear()
+
+    def opened(path: Path):
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    assert complaints == []
+
+
+@pytest.fixture
+def page(show, path):
+    return show(path)
 
 
 def files(page, kind: str = "") -> list[str]:
@@ -178,30 +210,28 @@ def test_a_row_without_a_picture_says_so_and_shows_none_of_the_row_before(page):
     assert page.locator("#p-grades").inner_text() == ""
 
 
-def test_a_row_beyond_the_budget_says_why_it_has_no_picture(browser, write, small_ranking, illustrate):
+def test_a_row_beyond_the_budget_says_why_it_has_no_picture(show, write, small_ranking, illustrate):
     from semise_sdk.worklist import RowPictures
 
     def thumbnails(rows):
         return (RowPictures(thumbnail=pictures.thumbnail) for pictures in illustrate(rows))
 
-    with open_page(browser, write(small_ranking, illustrate=thumbnails)[0]) as page:
-        open_row(page, "case_1.png")
-        assert "no room for a larger picture" in page.locator("#p-none").inner_text()
-        assert not page.locator("#p-layers").is_visible()
+    page = show(write(small_ranking, illustrate=thumbnails)[0])
+    open_row(page, "case_1.png")
+    assert "no room for a larger picture" in page.locator("#p-none").inner_text()
+    assert not page.locator("#p-layers").is_visible()
 
 
-def test_the_nearest_reference_is_shown_where_the_page_carries_it(browser, write, small_ranking, illustrate):
-    from dataclasses import replace
-
+def test_the_nearest_reference_is_shown_where_the_page_carries_it(show, write, small_ranking, illustrate):
     def near(rows):
         return (replace(pictures, reference=1) for pictures in illustrate(rows))
 
     thumbnails = [pictures.thumbnail for pictures in illustrate(small_ranking.rows[:2])]
-    with open_page(browser, write(small_ranking, illustrate=near, references=thumbnails)[0]) as page:
-        open_row(page, "case_1.png")
-        shown = page.get_by_alt_text("Nearest healthy reference")
-        page.wait_for_function("() => document.querySelector('#p-reference img').naturalWidth > 0")
-        assert shown.is_visible()
+    page = show(write(small_ranking, illustrate=near, references=thumbnails)[0])
+    open_row(page, "case_1.png")
+    shown = page.get_by_alt_text("Nearest healthy reference")
+    page.wait_for_function("() => document.querySelector('#p-reference img').naturalWidth > 0")
+    assert shown.is_visible()
 
 
 def test_without_references_there_is_no_place_for_one(page):
@@ -271,7 +301,8 @@ def test_a_filtered_view_is_saved_in_its_order(page):
     assert "references" not in document
 
 
-def test_reviews_are_saved_and_taken_up_again(browser, path, page, tmp_path):
+def test_reviews_are_saved_and_taken_up_again(show, path, tmp_path):
+    page = show(path)
     open_row(page, "case_3.png")
     page.locator("[data-verdict=disagree]").click()
     open_row(page, "torn.png")
@@ -290,26 +321,25 @@ def test_reviews_are_saved_and_taken_up_again(browser, path, page, tmp_path):
     document["reviews"].append({"file": "case_1.png", "review": "<b>bold</b>"})
     file = tmp_path / "review.json"
     file.write_text(json.dumps(document))
-    with open_page(browser, path) as again:
-        again.locator("#review-file").set_input_files(file)
-        again.wait_for_function("() => document.getElementById('shown').textContent.includes('taken')")
-        assert again.locator("#shown").inner_text().startswith("2 of 4 reviews")
-        assert again.locator("tr[data-i] td.review:not(:empty)").all_text_contents() == ["ungradable", "disagree"]
-        assert (
-            json.loads(saved(again, "review-json"))["reviews"][0]["reviewed_at"]
-            == document["reviews"][0]["reviewed_at"]
-        )
+    again = show(path)
+    assert again.locator("tr[data-i] td.review:not(:empty)").count() == 0
+    again.locator("#review-file").set_input_files(file)
+    again.wait_for_function("() => document.getElementById('shown').textContent.includes('taken')")
+    assert again.locator("#shown").inner_text().startswith("2 of 4 reviews")
+    assert again.locator("tr[data-i] td.review:not(:empty)").all_text_contents() == ["ungradable", "disagree"]
+    found = json.loads(saved(again, "review-json"))["reviews"]
+    assert found[0]["reviewed_at"] == document["reviews"][0]["reviewed_at"]
 
 
-def test_a_review_of_two_images_of_one_name_finds_its_own(browser, write, ranked_row, tmp_path):
+def test_a_review_of_two_images_of_one_name_finds_its_own(show, write, ranked_row, tmp_path):
     rows = tuple(ranked_row(rank=rank, file="same.png", severity=1 / rank) for rank in (1, 2, 3))
     file = tmp_path / "review.json"
     review = {"file": "same.png", "rank": 2, "review": "agree"}
     file.write_text(json.dumps({"reviews": [review, review | {"rank": 9, "review": "disagree"}]}))
-    with open_page(browser, write(Ranking(rows=rows, reference="bundle", backend="toy:cpu"))[0]) as page:
-        page.locator("#review-file").set_input_files(file)
-        page.wait_for_function("() => document.getElementById('shown').textContent.includes('taken')")
-        assert page.locator("tr[data-i] td.review").all_text_contents() == ["disagree", "agree", ""]
+    page = show(write(Ranking(rows=rows, reference="bundle", backend="toy:cpu"))[0])
+    page.locator("#review-file").set_input_files(file)
+    page.wait_for_function("() => document.getElementById('shown').textContent.includes('taken')")
+    assert page.locator("tr[data-i] td.review").all_text_contents() == ["disagree", "agree", ""]
 
 
 def test_a_file_that_is_no_review_changes_nothing(page, tmp_path):
@@ -323,32 +353,42 @@ def test_a_file_that_is_no_review_changes_nothing(page, tmp_path):
 
 
 @pytest.mark.parametrize(("save", "asked"), [("review-csv", 0), ("rows-csv", 1)])
-def test_closing_a_page_with_unsaved_reviews_asks_first(page, save, asked):
+def test_closing_a_page_with_unsaved_reviews_asks_first(browser, path, save, asked):
     questions = []
-    page.on("dialog", lambda dialog: (questions.append(dialog.type), dialog.accept()))
-    open_row(page, "case_1.png")
-    page.keyboard.press("a")
-    saved(page, save)
-    page.goto("about:blank")
+    with open_page(browser, path) as page:
+        page.on("dialog", lambda dialog: (questions.append(dialog.type), dialog.accept()))
+        open_row(page, "case_1.png")
+        page.keyboard.press("a")
+        saved(page, save)
+        page.goto("about:blank")
     assert len(questions) == asked
 
 
-def test_hostile_names_stay_text_on_the_page_and_in_its_files(browser, write, hostile_ranking, hostile):
-    path = write(hostile_ranking, bundle=hostile[0])[0]
-    with open_page(browser, path) as page:
-        title = page.title()
-        names = [name.encode("utf-8", "backslashreplace").decode() for name in hostile]
-        for shown in page.locator("tbody.ranked .open").all():
-            shown.click()
-            assert page.locator("#p-file").inner_text() == shown.inner_text()
-            assert not set("\u202e\n\t") & set(shown.inner_text())
-            page.keyboard.press("a")
-        lines = table(saved(page, "review-csv"))
-        for name, line in zip(names, lines, strict=True):
-            assert line["file"] == (f"'{name}" if name[0] in "=@" else name)
-        assert [row["file"] for row in json.loads(saved(page, "rows-json"))["rows"]] == names * 2
-        assert page.title() == title
-        assert page.locator("#list img[src=x], #panel script").count() == 0
+def test_hostile_names_stay_text_on_the_page_and_in_its_files(show, write, hostile_ranking, hostile):
+    page = show(write(hostile_ranking, bundle=hostile[0])[0])
+    title = page.title()
+    names = [printable(name) for name in hostile]
+    for shown in page.locator("tbody.ranked .open").all():
+        shown.click()
+        assert page.locator("#p-file").inner_text() == shown.inner_text()
+        assert not set("\u202e\n\t") & set(shown.inner_text())
+        page.keyboard.press("a")
+    assert [restored(line["file"]) for line in table(saved(page, "review-csv"))] == names
+    assert [row["file"] for row in json.loads(saved(page, "rows-json"))["rows"]] == names * 2
+    assert page.title() == title
+    assert page.locator("#list img[src=x], #panel script").count() == 0
+
+
+def test_cells_of_the_page_are_those_of_the_command_line(show, write, hostile_ranking, hostile):
+    """The page's CSV and the command's agree on every hostile name and reason, to the letter."""
+    stream = io.StringIO(newline="")
+    write_ranking(replace(hostile_ranking, rows=page_order(hostile_ranking.rows)), stream, layout="csv", bundle="tiny")
+    expected = table(stream.getvalue())
+    found = table(saved(show(write(hostile_ranking)[0]), "rows-csv"))
+    for name in ("file", "reason"):
+        assert [row[name] for row in found] == [row[name] for row in expected]
+    assert sum(row["file"] != restored(row["file"]) for row in found) == 2 * sum(neutralised(n) != n for n in hostile)
+    assert sum(neutralised(name) != name for name in hostile) == 7
 
 
 def test_the_policy_stops_what_would_run_or_ask(browser, path):
@@ -396,25 +436,26 @@ def test_colours_follow_the_system_until_somebody_chooses(browser, path):
         assert page.locator("html").get_attribute("data-theme") == "dark"
 
 
-def test_print_shows_the_rows_and_the_notice_without_the_controls(page):
-    page.locator("#status").select_option("human")
-    open_row(page, "torn.png")
-    page.emulate_media(media="print")
-    for hidden in (".toolbar", "#panel", "#theme"):
-        assert not page.locator(hidden).is_visible()
-    assert page.locator(".banner").is_visible()
-    assert page.locator("thead .paper").inner_text().startswith("Research use only. Not for diagnostic use.")
-    assert files(page) == ["blurred.png", "torn.png", "no_reason"]
-    assert page.pdf().startswith(b"%PDF")
+def test_print_shows_the_rows_and_the_notice_without_the_controls(browser, path):
+    with open_page(browser, path) as page:
+        page.locator("#status").select_option("human")
+        open_row(page, "torn.png")
+        page.emulate_media(media="print")
+        for hidden in (".toolbar", "#panel", "#theme"):
+            assert not page.locator(hidden).is_visible()
+        assert page.locator(".banner").is_visible()
+        assert page.locator("thead .paper").inner_text().startswith("Research use only. Not for diagnostic use.")
+        assert files(page) == ["blurred.png", "torn.png", "no_reason"]
+        assert page.pdf().startswith(b"%PDF")
 
 
-def test_a_page_without_rows_says_so(browser, write):
+def test_a_page_without_rows_says_so(show, write):
     empty = Ranking(rows=(), reference="bundle", backend="toy:cpu")
-    with open_page(browser, write(empty)[0]) as page:
-        assert page.locator("#nothing").inner_text() == "No images: this worklist is empty."
-        page.keyboard.press("j")
-        page.locator("#text").fill("x")
-        assert page.locator("#nothing").is_visible()
+    page = show(write(empty)[0])
+    assert page.locator("#nothing").inner_text() == "No images: this worklist is empty."
+    page.keyboard.press("j")
+    page.locator("#text").fill("x")
+    assert page.locator("#nothing").is_visible()
 
 
 def test_without_javascript_the_list_is_complete(browser, path):
@@ -423,22 +464,22 @@ def test_without_javascript_the_list_is_complete(browser, path):
         assert "Without JavaScript" in page.locator("#list").inner_text()
 
 
-def test_links_lead_from_page_to_page(browser, write, small_ranking):
-    with open_page(browser, write(small_ranking, rows_per_page=10)[0]) as page:
-        page.get_by_role("link", name="2").click()
-        assert files(page) == CASES[7:]
-        page.get_by_role("link", name="1").click()
-        assert len(files(page)) == 10
+def test_links_lead_from_page_to_page(show, write, small_ranking):
+    page = show(write(small_ranking, rows_per_page=10)[0])
+    page.get_by_role("link", name="2").click()
+    assert files(page) == CASES[7:]
+    page.get_by_role("link", name="1").click()
+    assert len(files(page)) == 10
 
 
-def test_of_two_thousand_rows_those_out_of_sight_are_not_laid_out(browser, write, ranked_row, illustrate):
+def test_of_two_thousand_rows_those_out_of_sight_are_not_laid_out(show, write, ranked_row, illustrate):
     rows = [ranked_row(rank=place, file=f"{place}.png", severity=2 - place / 1001) for place in range(1, 2001)]
     ranking = Ranking(rows=tuple(rows), reference="bundle", backend="toy:cpu")
     pictures = next(iter(illustrate(rows[:1])))
-    with open_page(browser, write(ranking, illustrate=lambda rows: [pictures] * len(rows))[0]) as page:
-        page.locator("[data-sort=severity]").click()
-        page.locator("#text").fill("77")
-        assert files(page)[0] == "1977.png"
-        laid_out = page.evaluate("""() => [...document.querySelectorAll("tr[data-i]:not([hidden])")]
-            .filter((row) => row.querySelector(".open").checkVisibility({ contentVisibilityAuto: true })).length""")
-        assert 5 < laid_out < len(files(page))
+    page = show(write(ranking, illustrate=lambda rows: [pictures] * len(rows))[0])
+    page.locator("[data-sort=severity]").click()
+    page.locator("#text").fill("77")
+    assert files(page)[0] == "1977.png"
+    laid_out = page.evaluate("""() => [...document.querySelectorAll("tr[data-i]:not([hidden])")]
+        .filter((row) => row.querySelector(".open").checkVisibility({ contentVisibilityAuto: true })).length""")
+    assert 5 < laid_out < len(files(page))

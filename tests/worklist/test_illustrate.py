@@ -14,7 +14,7 @@ from semise_sdk.readers import FoundImage, read_image
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import RankedImage, Severity
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
-from semise_sdk.worklist import Illustrator, Places, display_of
+from semise_sdk.worklist import Illustrator, Places
 from semise_sdk.worklist import illustrate as module
 from semise_sdk.worklist.pictures import NO_PICTURES, draw
 
@@ -96,7 +96,7 @@ def test_an_image_that_is_too_large_to_draw_costs_its_picture_only(predictor, im
     def display(path):
         if path.name == "1.png":
             raise MemoryError
-        return display_of(predictor)(path)
+        return predictor.display(path)
 
     rows = [row_of("0.png"), row_of("1.png"), row_of("2.png")]
     place = lambda row: images / row.file  # noqa: E731

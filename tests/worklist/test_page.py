@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from semise_sdk.errors import ConfigError, OutputError
+from semise_sdk.html_page import page_file
 from semise_sdk.results import INTENDED_USE, Ranking
 from semise_sdk.worklist import RowPictures, page_paths, write_worklist
 from semise_sdk.worklist.page import policy
@@ -136,7 +137,7 @@ def test_a_grade_set_an_interval_a_tie_and_a_percentile_are_shown(small_ranking,
         "healthy to severe",
         "only mild",
         "1.150 to 1.250",
-        "shares its place with 1 more",
+        "shares place 5 with 1 more",
         "96.0",
         "wide_set",
     ):
@@ -218,11 +219,9 @@ def test_memory_does_not_grow_with_the_pictures(ranked_row, tmp_path):
 
 
 def test_the_script_and_style_are_light():
-    from semise_sdk.worklist.page import _asset
-
-    assert len(_asset("page.js")) < 17_000
-    assert len(_asset("page.css")) < 14_000
-    assert "</script" not in _asset("page.js")
+    assert len(page_file("semise_sdk.worklist", "page.js")) < 17_000
+    assert len(page_file("semise_sdk.worklist", "page.css")) < 14_000
+    assert "</script" not in page_file("semise_sdk.worklist", "page.js")
 
 
 def test_the_package_that_fills_the_page_in_is_imported_when_it_is_needed():

@@ -12,6 +12,7 @@ from semise_sdk.errors import ImageReadError
 from semise_sdk.readers.dicom.codec import Codec, refused_syntax
 from semise_sdk.readers.dicom.codestream import coded_size
 from semise_sdk.readers.dicom.header import COLOUR, Layout
+from semise_sdk.readers.pieces import check_scans
 
 
 def decode_frame(dataset: Dataset, layout: Layout, codec: Codec, index: int) -> NDArray[np.int32]:
@@ -72,6 +73,7 @@ def _check_compressed(dataset: Dataset, layout: Layout, codec: Codec, index: int
     offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths) if _has_offsets(dataset) else None
     frame = get_frame(dataset.PixelData, index, number_of_frames=layout.frames, extended_offsets=offsets)
     size = coded_size(frame)
+    check_scans(frame, layout.rows * layout.columns)
     if size is not None and size != (layout.rows, layout.columns):
         raise ImageReadError(
             "damaged",

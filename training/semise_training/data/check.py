@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semise_sdk.errors import DataError
 from semise_sdk.reporting import Reporter
+from semise_sdk.table import Problem
 from semise_training.data.findings import CheckReport, Finding, in_order
 from semise_training.data.inspection import inspect_manifest
 from semise_training.data.manifest import Manifest, Sample, scan_manifest
@@ -22,7 +23,6 @@ from semise_training.data.rules import (
     split_findings,
 )
 from semise_training.data.split import Assignment
-from semise_training.data.table import Problem
 
 __all__ = [
     "CheckReport",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from semise_sdk.errors import ConfigError, DataError
-from semise_training.data.table import Problem, Row, Table, read_table
+from semise_sdk.errors import DataError
+from semise_sdk.table import Problem, Row, headers_of, parse_headers, read_table
 
 SplitName = Literal["train", "val", "test", "calibration"]
 
@@ -132,7 +132,7 @@ def scan_manifest(path: Path, *, columns: Mapping[str, str] | None = None, root:
     """
     file = find_manifest(path)
     table = read_table(file)
-    headers = _headers(table, columns or {}, file)
+    headers = headers_of(table, columns or {}, file, known=COLUMNS, required=REQUIRED_COLUMNS)
     base = file.parent if root is None else root
     samples, problems = _samples(table.rows, headers, base)
     if not samples and not (problems or table.problems):
@@ -159,39 +159,7 @@ def parse_columns(text: str) -> dict[str, str]:
         >>> parse_columns("image=file,group=split_group")
         {'image': 'file', 'group': 'split_group'}
     """
-    columns: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, header = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and header) or name in columns:
-            raise ConfigError(f"expected --columns NAME=HEADER,... with each name once, found {part!r}")
-        columns[name] = header
-    _refuse_unknown_names(columns)
-    return columns
-
-
-def _refuse_unknown_names(columns: Mapping[str, str]) -> None:
-    unknown = [name for name in columns if name not in COLUMNS]
-    if unknown:
-        raise ConfigError(f"expected column names of {', '.join(COLUMNS)}, found {', '.join(unknown)}")
-
-
-def _headers(table: Table, columns: Mapping[str, str], file: Path) -> dict[str, str]:
-    """Returns the file's header of each of our columns that it has."""
-    _refuse_unknown_names(columns)
-    found = ", ".join(table.headers) or "none"
-    absent = [header for header in columns.values() if header not in table.headers]
-    if absent:
-        raise DataError(f"expected the columns {', '.join(absent)} in {file}, found the headers {found}")
-    headers = {name: columns.get(name, name) for name in COLUMNS}
-    headers = {name: header for name, header in headers.items() if header in table.headers}
-    missing = [name for name in REQUIRED_COLUMNS if name not in headers]
-    if missing:
-        hint = ",".join(f"{name}=HEADER" for name in missing)
-        raise DataError(
-            f"expected the columns {' and '.join(missing)} in {file}, found the headers {found}; "
-            f"say which header it is with --columns {hint}"
-        )
-    return headers
+    return parse_headers(text, COLUMNS)
 
 
 def _samples(rows: Sequence[Row], headers: Mapping[str, str], root: Path) -> tuple[list[Sample], list[Problem]]:

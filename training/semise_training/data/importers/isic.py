@@ -11,10 +11,10 @@ from pathlib import Path
 
 from semise_sdk.errors import DataError
 from semise_sdk.reporting import Reporter
+from semise_sdk.table import Row, Table
 from semise_training.data.importers.imported import Imported, manifest_of, write_manifest
 from semise_training.data.importers.official import official_table, refuse
 from semise_training.data.manifest import Sample, SplitName
-from semise_training.data.table import Row, Table
 
 LABELS = ("NV", "DF", "BKL", "VASC", "AKIEC", "BCC", "MEL")
 """The diagnoses in severity order, as the ground truth's columns are called."""

@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semise_sdk.errors import DataError
+from semise_sdk.errors import ConfigError, DataError
 
 _DELIMITERS = ",;\t"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -46,10 +46,14 @@ class Table:
     problems: tuple[Problem, ...]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, quoted: bool = True) -> Table:
     """Returns the rows of a CSV file (comma, semicolon or tab) or of a JSONL file, told apart by content.
 
     Empty lines are left out, a byte-order mark is tolerated, and a row that does not fit becomes a problem.
+
+    Args:
+        path: The file.
+        quoted: Whether a message may name the file's headers: without a header line, they are its first row.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8 text, or has no usable header.
@@ -60,7 +64,73 @@ def read_table(path: Path) -> Table:
         raise DataError(f"expected a header line and one line per image, found an empty file: {path}")
     if start == "[":
         raise DataError(f"expected CSV, or JSONL with one object a line, found a JSON array: {path}")
-    return _read_jsonl(text) if start == "{" else _read_csv(path, text)
+    return _read_jsonl(text) if start == "{" else _read_csv(path, text, quoted=quoted)
+
+
+def parse_headers(text: str, known: Sequence[str]) -> dict[str, str]:
+    """Returns the mapping of ``image=file,date=day``: the file's header for each of our names that differs.
+
+    Args:
+        text: What ``--columns`` says; nothing where every header is ours.
+        known: Our names.
+
+    Raises:
+        ConfigError: it is no such text, or names a column that is not ours.
+    """
+    columns: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, header = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and header) or name in columns:
+            raise ConfigError(f"expected --columns NAME=HEADER,... with each name once, found {part!r}")
+        columns[name] = header
+    _refuse_unknown_names(columns, known)
+    return columns
+
+
+def headers_of(
+    table: Table,
+    columns: Mapping[str, str],
+    file: Path,
+    *,
+    known: Sequence[str],
+    required: Sequence[str],
+    quoted: bool = True,
+) -> dict[str, str]:
+    """Returns the file's header of each of our columns that it has.
+
+    Args:
+        table: The file's rows.
+        columns: The file's header for each of our names that differs.
+        file: The file, for messages.
+        known: Our names.
+        required: Those of them that the file must have.
+        quoted: Whether a message may name the file's headers: without a header line, they are its first row.
+
+    Raises:
+        ConfigError: ``columns`` names a column that is not ours.
+        DataError: the file lacks one that is required or named in ``columns``.
+    """
+    _refuse_unknown_names(columns, known)
+    found = f"the headers {', '.join(table.headers) or 'none'}" if quoted else f"{len(table.headers)} other headers"
+    absent = [header for header in columns.values() if header not in table.headers]
+    if absent:
+        raise DataError(f"expected the columns {', '.join(absent)} in {file}, found {found}")
+    headers = {name: columns.get(name, name) for name in known}
+    headers = {name: header for name, header in headers.items() if header in table.headers}
+    missing = [name for name in required if name not in headers]
+    if missing:
+        hint = ",".join(f"{name}=HEADER" for name in missing)
+        raise DataError(
+            f"expected the columns {' and '.join(missing)} in {file}, found {found}; "
+            f"say which header it is with --columns {hint}"
+        )
+    return headers
+
+
+def _refuse_unknown_names(columns: Mapping[str, str], known: Sequence[str]) -> None:
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise ConfigError(f"expected column names of {', '.join(known)}, found {', '.join(unknown)}")
 
 
 def _read_text(path: Path) -> str:
@@ -79,12 +149,13 @@ def _read_text(path: Path) -> str:
         raise DataError(f"expected UTF-8 text, found another encoding in row {line}: save {path} as UTF-8") from error
 
 
-def _read_csv(path: Path, text: str) -> Table:
+def _read_csv(path: Path, text: str, *, quoted: bool) -> Table:
     lines = _csv_lines(path, text)
     _, headers = next(lines)
     repeated = sorted({name for name in headers if name and headers.count(name) > 1})
     if repeated:
-        raise DataError(f"expected every column once in the header of {path}, found {', '.join(repeated)} repeated")
+        found = ", ".join(repeated) if quoted else str(len(repeated))
+        raise DataError(f"expected every column once in the header of {path}, found {found} repeated")
     rows, problems = [], []
     for line, cells in lines:
         if len(cells) > len(headers):
