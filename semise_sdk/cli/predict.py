@@ -11,16 +11,8 @@ from numpy.typing import NDArray
 from semise_sdk.atomic import atomic_file
 from semise_sdk.cli.batch import Batch, Engine, chosen_layout, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, QuietOption
-from semise_sdk.cli.ledger import (
-    KeyOption,
-    PartOption,
-    PhiOption,
-    RunOption,
-    RunOptions,
-    classify_run,
-    rank_run,
-    veiled,
-)
+from semise_sdk.cli.ledger import classify_run, rank_run, veiled
+from semise_sdk.cli.run_options import KeyOption, PartOption, PhiOption, RunOption, RunOptions
 from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ImageReadError
 from semise_sdk.overlay import MAP_TOP, mask_overlay, severity_overlay

@@ -11,9 +11,9 @@ from typing import Self
 
 from semise_sdk.errors import LedgerError
 from semise_sdk.ledger.database import JOURNAL, connect_read_only, database_errors
+from semise_sdk.ledger.folder import KEY
 from semise_sdk.ledger.inputs import list_inputs
 from semise_sdk.ledger.journal import BY_SEVERITY, stored_answers
-from semise_sdk.ledger.run import KEY
 from semise_sdk.ledger.settings import Part, RunSettings
 from semise_sdk.phi import Privacy, parse_phi, read_key
 from semise_sdk.postprocess import severity_order

@@ -1,8 +1,6 @@
 """A run over many images that may be killed at any moment and goes on where it stood."""
 
-import hashlib
 import itertools
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -12,20 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
 
-from semise_sdk.atomic import sync_folder, write_text
-from semise_sdk.errors import LedgerError, OutputError
 from semise_sdk.ledger.answers import Answer, failed
 from semise_sdk.ledger.database import transaction
+from semise_sdk.ledger.folder import agreed_settings, claim_folder, secret_key
 from semise_sdk.ledger.inputs import Input, Listed, examine, hash_input, identity_text, list_inputs, listed, stamp_of
 from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, stored_answers
-from semise_sdk.ledger.settings import SETTINGS, Part, RunSettings
-from semise_sdk.locks import claimed
-from semise_sdk.phi import Phi, Privacy, make_key, parse_phi, read_key
+from semise_sdk.ledger.settings import Part, RunSettings
+from semise_sdk.phi import Privacy, parse_phi
 from semise_sdk.pipeline import Pool, in_order
 from semise_sdk.readers import FoundImage
 from semise_sdk.version import __version__
 
-KEY = "phi.key"
 RESCORES = 3
 """How often a run goes back to files that changed while it ran."""
 
@@ -37,7 +32,6 @@ CHANGED = (
 _HASHERS = 2
 _ROWS_A_COMMIT = 256
 _SECONDS_A_COMMIT = 2.0
-_LOCK = "journal"
 
 Stream = Callable[[Iterable[FoundImage]], Iterator[Answer]]
 
@@ -103,11 +97,9 @@ class Ledger(Generic[Answer]):
             DataError: an image argument does not exist.
         """
         with ExitStack() as resources:
-            _claim(folder, resources)
-            secret = _key(folder, key)
-            asked = replace(asked, key=Privacy(_phi(asked), secret).fingerprint)
-            settings, first = _settings(folder, asked)
-            privacy = Privacy(_phi(settings), secret)
+            claim_folder(folder, resources)
+            privacy = Privacy(parse_phi(asked.phi), secret_key(folder, key))
+            settings, first = agreed_settings(folder, replace(asked, key=privacy.fingerprint))
             journal = Journal(folder, first=first)
             resources.callback(journal.close)
             list_inputs(journal.connection, images, privacy=privacy, part=Part.parse(settings.part))
@@ -255,59 +247,6 @@ class Ledger(Generic[Answer]):
         if stamp == now:
             return False
         return now if stamp and sha256 is not None and hash_input(item.found.path) == sha256 else True
-
-
-def _claim(folder: Path, resources: ExitStack) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_mine = resources.enter_context(claimed(folder / _LOCK))
-        strangers = (
-            [] if (folder / SETTINGS).exists() else [path for path in folder.iterdir() if not _is_ours(path.name)]
-        )
-    except OSError as error:
-        raise OutputError(f"could not write the run folder: {error.strerror}; choose another place") from error
-    if not is_mine:
-        raise LedgerError("expected a run folder that no process uses, found another at work in it: wait for its end")
-    if strangers:
-        raise LedgerError(
-            f"expected a folder of a run or an empty one for --run, found {len(strangers)} other files in it: name "
-            "another"
-        )
-
-
-def _is_ours(name: str) -> bool:
-    """Returns whether a start that was killed before run.json was there may have left a file of that name."""
-    return name in (KEY, f"{KEY}.new", f".{_LOCK}.lock") or name.startswith(f".{SETTINGS}.")
-
-
-def _settings(folder: Path, asked: RunSettings) -> tuple[RunSettings, str]:
-    """Returns the run's settings, written now if it is new, and the sha256 of their file."""
-    path = folder / SETTINGS
-    if not path.exists():
-        write_text(path, json.dumps(asked.to_json(), indent=2) + "\n")
-        path.chmod(0o600)
-        sync_folder(folder.parent)
-    settings = RunSettings.read(folder)
-    settings.refuse_other(asked)
-    return settings, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _key(folder: Path, given: Path | None) -> bytes:
-    if given is not None:
-        return read_key(given)
-    path = folder / KEY
-    if not path.exists() and (folder / SETTINGS).exists():
-        raise LedgerError(f"expected {KEY} in the run folder, found none: put it back, or give --phi-key as before")
-    if not path.exists():
-        half = folder / f"{KEY}.new"
-        half.unlink(missing_ok=True)
-        make_key(half)
-        half.replace(path)
-    return read_key(path)
-
-
-def _phi(settings: RunSettings) -> Phi:
-    return parse_phi(settings.phi)
 
 
 def _shown(answer: Answer, file: str, reason: str) -> Answer:
