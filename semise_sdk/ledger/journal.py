@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,8 +107,7 @@ class Journal:
                 printable(entry.answer.file),
                 entry.answer.status,
                 printable(entry.answer.reason),
-                answer.get("severity"),
-                answer.get("grade", answer.get("label")),
+                *sorting_columns(answer),
                 json.dumps(answer, ensure_ascii=True, allow_nan=False),
                 entry.item.sha256,
                 entry.item.stamp,
@@ -169,6 +168,11 @@ class Journal:
         return self.connection.execute(text, values)
 
 
+def sorting_columns(fields: Mapping[str, object]) -> tuple[object, object]:
+    """Returns what of an answer's fields has a column besides, to be sorted and read by: severity and grade."""
+    return fields.get("severity"), fields.get("grade", fields.get("label"))
+
+
 def stored_answers(
     connection: sqlite3.Connection,
     kind: type[Answer],
@@ -207,6 +211,7 @@ def _event(entry: Entry, fields: dict[str, object], now: str) -> Event:
         "time": now,
         "event": "answer",
         "number": entry.number,
+        "identity": entry.item.identity.hex(),
         "file": printable(answer.file),
         "status": answer.status,
         "reason": printable(answer.reason),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,17 @@ from semise_sdk.errors import LedgerError
 from semise_sdk.ledger.audit import AUDIT, Event, read_trail
 from semise_sdk.ledger.database import database_errors
 from semise_sdk.ledger.inputs import hash_input, listed
+from semise_sdk.ledger.journal import sorting_columns
 from semise_sdk.ledger.merge import Images, ReadRun
 from semise_sdk.ledger.settings import SETTINGS
 
-_ROWS = "SELECT line, number, file, status, reason, input_sha256, fields, time FROM answer ORDER BY line"
-_SPOKEN = ("number", "file", "status", "reason", "input_sha256", "answer", "time")
+_ROWS = (
+    "SELECT line, number, lower(hex(identity)), file, status, reason, input_sha256, time, fields, severity, grade, "
+    "session FROM answer ORDER BY line"
+)
+_SPOKEN = ("number", "identity", "file", "status", "reason", "input_sha256", "time")
+_SESSION = "SELECT started, sdk_version, bundle_sha256, provider FROM session WHERE number = ?"
+_SPOKEN_OF_SESSION = ("time", "sdk_version", "bundle_sha256", "provider")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +148,25 @@ class _Problems:
         self._run = run
         self._rows = _rows(run)
         self._row = next(self._rows, None)
+        self._sessions = 0
         self._found: str = ""
 
     def look(self, number: int, event: Event) -> None:
-        """Compares a line of the trail with the row of that line."""
-        if event.get("event") != "answer":
-            return
+        """Compares a line of the trail with what the journal has of that line."""
+        if event.get("event") == "start":
+            self._look_at_session(event)
+        elif event.get("event") == "answer":
+            self._look_at_row(number, event)
+
+    def _look_at_session(self, event: Event) -> None:
+        self._sessions += 1
+        row = self._run.connection.execute(_SESSION, (self._sessions,)).fetchone()
+        if row != tuple(event.get(name) for name in _SPOKEN_OF_SESSION):
+            self._note(f"expected session {self._sessions} as in {AUDIT}, found it altered")
+
+    def _look_at_row(self, number: int, event: Event) -> None:
         if self._row is not None and self._row[0] == number:
-            if self._row[1] != {name: event.get(name) for name in _SPOKEN}:
+            if self._row[1] != _spoken(event, self._sessions):
                 self._note(f"expected the row of line {number} as in {AUDIT}, found it altered")
             self._row = next(self._rows, None)
             return
@@ -167,9 +184,16 @@ class _Problems:
         self._found = self._found or problem
 
 
-def _rows(run: ReadRun) -> Iterator[tuple[int, Event]]:
-    for line, *values, fields, time in run.connection.execute(_ROWS):
-        yield line, dict(zip(_SPOKEN, (*values, json.loads(fields), time), strict=True))
+def _rows(run: ReadRun) -> Iterator[tuple[int, tuple[object, ...]]]:
+    for line, *values, fields, severity, grade, session in run.connection.execute(_ROWS):
+        yield line, (*values, json.loads(fields), severity, grade, session)
+
+
+def _spoken(event: Event, session: int) -> tuple[object, ...]:
+    """Returns what the journal's row of a line should hold, as :func:`_rows` gives it."""
+    answer = event.get("answer")
+    severity, grade = sorting_columns(answer if isinstance(answer, Mapping) else {})
+    return (*(event.get(name) for name in _SPOKEN), answer, severity, grade, session)
 
 
 def _check_bundle(run: ReadRun, wanted: str | None) -> str:
@@ -182,7 +206,7 @@ def _check_bundle(run: ReadRun, wanted: str | None) -> str:
 
 
 def _check_inputs(run: ReadRun) -> str:
-    counts: Counter[str] = Counter()
+    counts = Counter({"as they were": 0, "changed": 0, "not in the journal": 0})
     query = "SELECT input_sha256 FROM answer WHERE number = ?"
     for item in listed(run.connection, "1"):
         if item.number is None:

@@ -47,7 +47,9 @@ class Model:
             content = b""
         if not content:
             name = repr(found.path.name)
-            return Severity(file=found.file, status="error", reason=f"empty_file: {name}: expected an image, found none")
+            return Severity(
+                file=found.file, status="error", reason=f"empty_file: {name}: expected an image, found none"
+            )
         level = hashlib.sha256(content).digest()[0] % 20 / 10  # many ties
         return Severity(file=found.file, severity=level, grade="severe" if level > 1 else "mild")
 
