@@ -25,18 +25,18 @@ def claim_folder(folder: Path, resources: ExitStack) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_mine = resources.enter_context(claimed(folder / _LOCK))
         is_started = (folder / SETTINGS).exists()
         strangers = [] if is_started else [path for path in folder.iterdir() if not _is_ours(path.name)]
+        is_mine = not strangers and resources.enter_context(claimed(folder / _LOCK))
     except OSError as error:
         raise OutputError(f"could not write the run folder: {error.strerror}; choose another place") from error
-    if not is_mine:
-        raise LedgerError("expected a run folder that no process uses, found another at work in it: wait for its end")
     if strangers:
         raise LedgerError(
             f"expected a folder of a run or an empty one for --run, found {len(strangers)} other files in it: name "
             "another"
         )
+    if not is_mine:
+        raise LedgerError("expected a run folder that no process uses, found another at work in it: wait for its end")
 
 
 def agreed_settings(folder: Path, asked: RunSettings) -> tuple[RunSettings, str]:

@@ -244,7 +244,7 @@ def test_a_folder_of_something_else_is_left_alone(images, open_ledger):
     before = sorted(path.name for path in images.iterdir())
     with pytest.raises(LedgerError, match="expected a folder of a run or an empty one for --run, found 4 other files"):
         open_ledger(images)
-    assert sorted(path.name for path in images.iterdir() if not path.name.startswith(".")) == before
+    assert sorted(path.name for path in images.iterdir()) == before
 
 
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path, open_ledger):
