@@ -49,8 +49,11 @@ def agreed_settings(folder: Path, asked: RunSettings) -> tuple[RunSettings, str]
     path = folder / SETTINGS
     if not path.exists():
         write_text(path, json.dumps(asked.to_json(), indent=2) + "\n")
-        path.chmod(0o600)
-        sync_folder(folder.parent)
+        try:
+            path.chmod(0o600)
+            sync_folder(folder.parent)
+        except OSError as error:
+            raise OutputError(f"could not write the run folder: {error.strerror}; choose another place") from error
     settings = RunSettings.read(folder)
     settings.refuse_other(asked)
     return settings, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Generic, Self
 
 from semise_sdk.ledger.answers import Answer, failed
-from semise_sdk.ledger.database import transaction
+from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.folder import agreed_settings, claim_folder, secret_key
 from semise_sdk.ledger.inputs import Input, Listed, examine, hash_input, identity_text, list_inputs, listed, stamp_of
 from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, stored_answers
@@ -119,7 +119,10 @@ class Ledger(Generic[Answer]):
         return ledger
 
     def answers(self, stream: Stream[Answer]) -> Generator[Answer]:
-        """Yields the answer of every file that has no row yet or has changed since, once its row is being written.
+        """Yields the answer of every file that has no row yet or has changed since, and writes their rows meanwhile.
+
+        What was yielded last is not written yet: a run that ends here answers it again. After the last one the run is
+        finished.
 
         Args:
             stream: Answers files in order, one answer each, such as ``Predictor.iter_severity``.
@@ -148,13 +151,15 @@ class Ledger(Generic[Answer]):
     def counts(self) -> Counter[str]:
         """Returns how many of the files that are still there have each status."""
         query = "SELECT status, count(*) FROM found JOIN answer USING (identity) GROUP BY status"
-        return Counter(dict(self._journal.connection.execute(query)))
+        with database_errors():
+            return Counter(dict(self._journal.connection.execute(query)))
 
     @property
     def waiting(self) -> int:
         """How many files have no row yet."""
         query = "SELECT count(*) FROM found LEFT JOIN answer USING (identity) WHERE answer.number IS NULL"
-        return int(self._journal.connection.execute(query).fetchone()[0])
+        with database_errors():
+            return int(self._journal.connection.execute(query).fetchone()[0])
 
     @property
     def head(self) -> str:
@@ -242,7 +247,8 @@ class Ledger(Generic[Answer]):
     def _state(self, item: Listed) -> bool | bytes:
         """Returns False for a file as it was, True for a changed one, and the new stamp of one that only looks new."""
         query = "SELECT stamp, input_sha256 FROM answer WHERE identity = ?"
-        stamp, sha256 = self._journal.connection.execute(query, (item.identity,)).fetchone()
+        with database_errors():
+            stamp, sha256 = self._journal.connection.execute(query, (item.identity,)).fetchone()
         now = stamp_of(item.found.path, self.privacy)
         if stamp == now:
             return False

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from semise_sdk.errors import LedgerError
+from semise_sdk.errors import LedgerError, OutputError
 from semise_sdk.ledger.audit import AUDIT, Event, read_trail
 from semise_sdk.ledger.database import database_errors
 from semise_sdk.ledger.inputs import hash_input, listed
@@ -222,8 +222,9 @@ def _check_inputs(run: ReadRun) -> str:
 
 def _checked(name: str, check: Callable[[], str]) -> Check:
     try:
-        return Check(name, is_ok=True, found=check())
-    except LedgerError as error:
+        with database_errors():
+            return Check(name, is_ok=True, found=check())
+    except (LedgerError, OutputError) as error:
         return Check(name, is_ok=False, found=str(error))
     except (OSError, ValueError) as error:
         return Check(name, is_ok=False, found=f"expected readable files, found {type(error).__name__}")

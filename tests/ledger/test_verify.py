@@ -188,6 +188,16 @@ def test_a_trail_that_is_gone_is_found(run):
     assert found(verify_run(run))["trail"] == (False, "expected readable files, found FileNotFoundError")
 
 
+def test_a_damaged_page_of_the_journal_is_found(run):
+    journal = run / "journal.sqlite"
+    content = bytearray(journal.read_bytes())
+    place = content.rindex(b"image-") if b"image-" in content else content.rindex(b"p-")
+    page = place - place % 4096
+    content[page : page + 200] = b"\xff" * 200
+    journal.write_bytes(content)
+    assert not verify_run(run).is_intact
+
+
 def test_another_key_is_refused(run, images, tmp_path):
     from semise_sdk.phi import make_key
 
