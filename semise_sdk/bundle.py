@@ -1,5 +1,6 @@
 """Bundles and run folders: a model with everything it needs, verified before any parser touches it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -107,6 +108,21 @@ class Bundle:
             raise
 
     @property
+    def sha256(self) -> str:
+        """The sha256 of the manifest, which holds that of every other file: it names this bundle and no other.
+
+        Raises:
+            BundleError: the manifest was altered since the bundle was opened.
+        """
+        try:
+            content = (self.folder / MANIFEST).read_bytes()
+        except OSError as error:
+            raise BundleError(f"could not read {self.folder / MANIFEST}: {error.strerror}; get it again") from error
+        if Manifest.from_json(content) != self.manifest:
+            raise BundleError(f"expected {MANIFEST} as it was opened, found it altered: get the bundle again")
+        return hashlib.sha256(content).hexdigest()
+
+    @property
     def name(self) -> str:
         """The bundle's name."""
         return self.manifest.name
@@ -186,6 +202,12 @@ class RunModel:
     model: ModelInfo
     weights: Path
     references_file: Path
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of its weights and its description: it names this model and no other."""
+        files = (self.weights, self.weights.with_name("model.json"))
+        return hashlib.sha256(" ".join(map(hash_file, files)).encode()).hexdigest()
 
     def references(self) -> ReferenceBank:
         """Returns the bank of healthy training images."""

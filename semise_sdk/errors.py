@@ -8,6 +8,7 @@ SemiseError                 2   wrong use or input
 |-- BundleError             2   a bundle or run folder is damaged, altered or incomplete
 |-- BackendError            2   an inference backend is missing or refused the graph
 |-- ReferenceImageError     2   no usable healthy reference
+|-- LedgerError             2   a folder of rank --run is damaged, in use, or of another run
 |-- TrainingError           4   the training diverged or collapsed
 |-- ParityError             5   an exported graph does not agree with torch, or a replay differs
 `-- OutputError            74   a result could not be written
@@ -80,6 +81,13 @@ class BackendError(SemiseError):
 
 class ReferenceImageError(SemiseError):
     """No usable healthy reference was given."""
+
+
+class LedgerError(SemiseError):
+    """A folder of ``rank --run`` that is damaged, in use, or was started with something else.
+
+    Its sentence quotes nothing of an input, neither name nor content: it may be logged under every ``--phi``.
+    """
 
 
 class TrainingError(SemiseError):

@@ -88,5 +88,5 @@ def numbered(rows: Iterable[Severity]) -> Iterator[RankedImage]:
 
 
 def severity_order(row: Severity) -> tuple[bool, float, str]:
-    """Returns what a ranking is sorted by."""
+    """Returns what a ranking is sorted by; ``ledger.journal.BY_SEVERITY`` says the same to a database."""
     return row.severity is None, -(row.severity or 0.0), row.file

@@ -166,6 +166,16 @@ class Predictor:
         return self._source.reference_pictures()
 
     @property
+    def sha256(self) -> str:
+        """What names the model and no other: the sha256 of the bundle's manifest, or of the run's weights."""
+        return self._source.sha256
+
+    @property
+    def batch_size(self) -> int:
+        """Images in an engine run of the encoder; loads it if it is not loaded yet."""
+        return self._batch_size or self._graphs.get("encoder").batch_size
+
+    @property
     def backend(self) -> str:
         """What computes, such as ``onnxruntime:CPUExecutionProvider``; loads the encoder if nothing is loaded yet."""
         opened = self._graphs.any_opened() or self._graphs.get("encoder")

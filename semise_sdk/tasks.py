@@ -108,7 +108,8 @@ def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
         return FailedImage(image.file, NO_MEMORY)
     except Exception as error:
         # A decoder met by a hostile file may raise anything; the other images of the batch are not to suffer.
-        _logger.warning("reading one image failed in an unforeseen way", exc_info=error)
+        # Neither its text nor its traceback is logged: both may quote the file, and a file may hold a patient's name.
+        _logger.warning("reading one image failed in an unforeseen way: %s", type(error).__name__)
         return FailedImage(image.file, f"unforeseen: {type(error).__name__} while reading; please report the file")
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "segmentation_row",
     "text_file",
     "write_embeddings",
+    "write_ranked",
     "write_ranking",
     "write_rows",
 ]
@@ -92,8 +93,13 @@ def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: s
         bundle: Name of the bundle, for the JSON document.
     """
     header = Header(bundle=bundle, backend=ranking.backend, precision=ranking.precision, reference=ranking.reference)
+    write_ranked(ranking.rows, stream, layout=layout, header=header)
+
+
+def write_ranked(rows: Iterable[RankedImage], stream: TextIO, *, layout: Layout, header: Header) -> None:
+    """Writes the rows of a ranking as they come, as :func:`write_ranking` does."""
     columns = ("rank", "file", "severity", "grade", "status", "reason", *INTERVAL, "tie")
-    write_rows(map(ranking_row, ranking.rows), stream, columns=columns, layout=layout, header=header)
+    write_rows(map(ranking_row, rows), stream, columns=columns, layout=layout, header=header)
 
 
 def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], layout: Layout, header: Header) -> None:

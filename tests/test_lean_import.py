@@ -31,7 +31,7 @@ def test_every_command_explains_itself_without_an_engine():
         f"print(codes, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     commands = ["train", "export", "rank", "classify", "segment", "analyze", "embed", "evaluate", "demo", "verify"]
-    commands += ["info", "doctor", "init", "data check", "data import", "compare", "bench"]
+    commands += ["info", "doctor", "init", "data check", "data import", "compare", "bench", "merge", "verify-run"]
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True)
     assert done.stderr.strip().endswith(f"{[0] * len(commands)} []")
 

@@ -14,6 +14,7 @@ PUBLIC = [
     "ImageComparison",
     "ImageReadError",
     "InputSpec",
+    "LedgerError",
     "ModelInfo",
     "OutputError",
     "ParityError",

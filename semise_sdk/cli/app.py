@@ -19,11 +19,13 @@ from semise_sdk.cli import (
     demo,
     evaluate,
     export,
+    ledger,
     predict,
     timeline,
     train,
 )
 from semise_sdk.cli.console import stderr
+from semise_sdk.cli.privacy import guard_logging, phi_of, sentence, speak, spoken
 from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, DataError, SemiseError
 from semise_sdk.version import __version__
 
@@ -42,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (demo, data, train, compare, evaluate, export, predict, compare_images, timeline, bundles, bench):
+for group in (demo, data, train, compare, evaluate, export, predict, ledger, compare_images, timeline, bundles, bench):
     group.register(app)
 
 
@@ -61,6 +63,7 @@ def options(
 ) -> None:
     """Sets up logging on standard error."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    guard_logging()
 
 
 def main() -> None:
@@ -70,11 +73,13 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code; an error is one line on standard error."""
+    speak(phi_of(arguments))
     try:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:
-        stderr.print(f"semise: {error.format_message()} Try --help.", markup=False)
+        said = error.format_message() if spoken() != "drop" else "expected a command as --help shows it."
+        stderr.print(f"semise: {said} Try --help.", markup=False)
         return EXIT_USAGE
     except (Abort, KeyboardInterrupt):
         stderr.print("semise: interrupted")
@@ -93,8 +98,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: SemiseError) -> None:
-    stderr.print(f"semise: {error}", markup=False)
-    problems = error.problems if isinstance(error, DataError) else ()
+    stderr.print(f"semise: {sentence(error)}", markup=False)
+    problems = error.problems if isinstance(error, DataError) and spoken() == "keep" else ()
     for problem in problems[:SHOWN_PROBLEMS]:
         stderr.print(f"  {problem}", markup=False)
     if len(problems) > SHOWN_PROBLEMS:
@@ -102,8 +107,10 @@ def _explain(error: SemiseError) -> None:
 
 
 def _internal(error: Exception) -> int:
-    if os.environ.get("SEMISE_DEBUG"):
+    if os.environ.get("SEMISE_DEBUG") and spoken() == "keep":
         traceback.print_exception(error)
+    elif os.environ.get("SEMISE_DEBUG"):
+        traceback.print_tb(error.__traceback__)  # without its text, which may quote a file
     stderr.print(
         f"semise: internal error ({type(error).__name__}): please report it with the output of SEMISE_DEBUG=1",
         markup=False,

@@ -15,13 +15,14 @@ from typing import Protocol, TextIO, TypeVar
 import typer
 
 from semise_sdk.cli.console import say, stderr, tracked
+from semise_sdk.cli.privacy import spoken
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, ConfigError, DataError, OutputError
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import newest_bundle
-from semise_sdk.readers import FoundImage, find_images
+from semise_sdk.readers import FoundImage, find_images, scan_images
 from semise_sdk.results import INTENDED_USE, Status
 from semise_sdk.spec import PRECISIONS, Precision
-from semise_sdk.writers import Header, text_file
+from semise_sdk.writers import LAYOUTS, Header, Layout, layout_of, text_file
 
 BUNDLE_VARIABLE = "SEMISE_BUNDLE"
 
@@ -58,16 +59,16 @@ class Batch:
 
     def __init__(self, predictor: Predictor, images: Sequence[Path], *, quiet: bool) -> None:
         self.predictor = predictor
-        self._images = images
+        self.images = images
         self.is_quiet = quiet
-        self._counts: Counter[Status] = Counter()
+        self._counts: Counter[str] = Counter()
         self._started = time.perf_counter()
 
     def answers(
         self, label: str, stream: Callable[[Iterable[FoundImage]], Iterator[Answer]]
     ) -> Iterator[tuple[FoundImage, Answer]]:
         """Yields every image with its answer from ``stream``, under a progress bar called ``label``."""
-        fed, kept = itertools.tee(found_images(self._images))
+        fed, kept = itertools.tee(found_images(self.images))
         total = self._count() if stderr.is_terminal and not self.is_quiet else None
         answers = tracked(stream(fed), total=total, label=label, quiet=self.is_quiet)
         for found, answer in zip(kept, answers, strict=True):
@@ -83,8 +84,17 @@ class Batch:
             reference=reference,
         )
 
-    def finish(self) -> int:
-        """Says how it went and returns the exit code."""
+    def followed(self, label: str, answers: Iterable[Answer], *, total: int) -> Iterator[Answer]:
+        """Yields ``answers`` under a progress bar called ``label``; what becomes of them is for others to count."""
+        return tracked(answers, total=total, label=label, quiet=self.is_quiet)
+
+    def finish(self, counts: Counter[str] | None = None) -> int:
+        """Says how it went and returns the exit code.
+
+        Args:
+            counts: How many images have each status; those of :meth:`answers` by default.
+        """
+        self._counts = self._counts if counts is None else counts
         seconds = time.perf_counter() - self._started
         total, failed = self._counts.total(), self._counts["error"]
         say(
@@ -95,7 +105,7 @@ class Batch:
         return EXIT_SOME_ROWS_FAILED if failed else EXIT_OK
 
     def _count(self) -> int:
-        return sum(1 for _ in found_images(self._images))
+        return sum(1 for _ in found_images(self.images))
 
 
 @contextmanager
@@ -107,7 +117,7 @@ def open_batch(images: Sequence[Path], engine: Engine, *, quiet: bool) -> Iterat
         BundleError: no bundle was found, or it is damaged.
         BackendError: the backend or device cannot be used.
     """
-    if next(found_images(images), None) is None:
+    if next(placed_images(images, scan_images), None) is None:
         raise DataError(f"expected images in {', '.join(map(str, images))}, found none: name another folder")
     with open_predictor(engine, quiet=quiet) as predictor:
         yield Batch(predictor, images, quiet=quiet)
@@ -151,7 +161,7 @@ def own_standard_error() -> Iterator[None]:
 
     What a file is wrong with stands in its row. SEMISE_DEBUG=1 lets everything through.
     """
-    if os.environ.get("SEMISE_DEBUG") or sys.stderr is not sys.__stderr__:
+    if (os.environ.get("SEMISE_DEBUG") and spoken() == "keep") or sys.stderr is not sys.__stderr__:
         yield
         return
     kept, original = os.dup(2), sys.stderr
@@ -190,13 +200,40 @@ def found_images(arguments: Sequence[Path]) -> Iterator[FoundImage]:
     Raises:
         DataError: a path does not exist.
     """
+    return (found for _, found in placed_images(arguments, find_images))
+
+
+def placed_images(
+    arguments: Sequence[Path], find: Callable[[Path], Iterator[FoundImage]]
+) -> Iterator[tuple[int, FoundImage]]:
+    """Returns what :func:`found_images` does, as ``find`` finds it, each with the number of folders given before it.
+
+    Raises:
+        DataError: a path does not exist.
+    """
     find_images(arguments)  # all of them are checked before the first is read
     names = Counter(path.name for path in arguments if not path.is_dir())
+    folders = [argument.is_dir() for argument in arguments]
     return (
-        FoundImage(found.path, str(argument)) if names[argument.name] > 1 and not argument.is_dir() else found
-        for argument in arguments
-        for found in find_images(argument)
+        (
+            sum(folders[:place]),
+            FoundImage(found.path, str(argument)) if names[argument.name] > 1 and not folders[place] else found,
+        )
+        for place, argument in enumerate(arguments)
+        for found in find(argument)
     )
+
+
+def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
+    """Returns how results are written: as asked, else as the suffix of ``out`` says; raises ConfigError."""
+    if as_json and layout not in (None, "json"):
+        raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
+    for known in LAYOUTS:
+        if known == ("json" if as_json else layout):
+            return known
+    if layout is not None:
+        raise ConfigError(f"expected --format {', '.join(LAYOUTS)}, found {layout!r}")
+    return layout_of(out, default)
 
 
 @contextmanager

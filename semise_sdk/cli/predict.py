@@ -9,11 +9,13 @@ import typer
 from numpy.typing import NDArray
 
 from semise_sdk.atomic import atomic_file
-from semise_sdk.cli.batch import Batch, Engine, open_batch, result_stream
+from semise_sdk.cli.batch import Batch, Engine, chosen_layout, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, QuietOption
+from semise_sdk.cli.ledger import classify_run, rank_run, veiled
+from semise_sdk.cli.run_options import KeyOption, PartOption, PhiOption, RunOption, RunOptions
 from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.drawings import DrawingFolder
-from semise_sdk.errors import ConfigError, ImageReadError
+from semise_sdk.errors import ImageReadError
 from semise_sdk.overlay import MAP_TOP, mask_overlay, severity_overlay
 from semise_sdk.postprocess import ranked
 from semise_sdk.predictor import describe_reference
@@ -23,14 +25,11 @@ from semise_sdk.results import Ranking, Severity
 from semise_sdk.worklist import Places
 from semise_sdk.writers import (
     INTERVAL,
-    LAYOUTS,
-    Layout,
     Row,
     analysis_row,
     classification_row,
     embedding_columns,
     embedding_row,
-    layout_of,
     segmentation_row,
     write_embeddings,
     write_ranking,
@@ -83,14 +82,20 @@ def rank(
     layout: LayoutOption = None,
     maps: Maps = None,
     report: Annotated[Path | None, typer.Option(help="FILE.html: the ranking as a page to work through.")] = None,
+    run: RunOption = None,
+    part: PartOption = None,
+    phi: PhiOption = None,
+    phi_key: KeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Ranks images from most to least severe.
 
     Severity is the cosine distance to healthy references, 0 to 2. Equal severities rank by file name; files that
-    cannot be read come last, with the reason.
+    cannot be read come last, with the reason. With --run, the same command goes on after a kill.
     """
+    options = RunOptions(run=run, part=part, phi=phi, key=phi_key)
+    options.refuse_drawings(maps, report)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -104,8 +109,11 @@ def rank(
     with open_batch(images, engine, quiet=quiet) as batch:
         places = None if report is None else Places()
         bank = batch.predictor.reference_bank(reference)
+        chosen = chosen_layout(layout, out, as_json=as_json)
+        if run is not None:
+            return rank_run(batch, options, bank, reference=reference, out=out, layout=chosen)
         rows = ranked(
-            _severities(batch, bank, places) if maps is None else _mapped_severities(batch, bank, maps, places)
+            _severities(batch, bank, options, places) if maps is None else _mapped_severities(batch, bank, maps, places)
         )
         predictor = batch.predictor
         ranking = Ranking(
@@ -115,7 +123,6 @@ def rank(
             precision=predictor.precision,
         )
         with result_stream(out) as stream:
-            chosen = chosen_layout(layout, out, as_json=as_json)
             write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
         if report is not None and places is not None:
             write_report(batch, ranking, places, bank=bank, reference=reference, path=report)
@@ -133,10 +140,15 @@ def classify(
     isolate: IsolateOption = True,
     out: Out = None,
     layout: LayoutOption = None,
+    run: RunOption = None,
+    part: PartOption = None,
+    phi: PhiOption = None,
+    phi_key: KeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Grades each image, with the probability of every grade."""
+    """Grades each image, with the probability of every grade; with --run, sorted by file name."""
+    options = RunOptions(run=run, part=part, phi=phi, key=phi_key)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -148,13 +160,13 @@ def classify(
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
-        rows = (
-            classification_row(answer, labels)
-            for _, answer in batch.answers("classifying", batch.predictor.iter_classify)
-        )
+        chosen = chosen_layout(layout, out, as_json=as_json)
         columns = ("file", "label", *(f"p_{label}" for label in labels), "status", "reason")
+        if run is not None:
+            return classify_run(batch, options, columns=columns, out=out, layout=chosen)
+        answers = veiled(batch.answers("classifying", batch.predictor.iter_classify), options)
+        rows = (classification_row(answer, labels) for answer in answers)
         with result_stream(out) as stream:
-            chosen = chosen_layout(layout, out, as_json=as_json)
             write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
 
@@ -274,12 +286,10 @@ def embed(
         return batch.finish()
 
 
-def _severities(batch: Batch, bank: ReferenceBank, places: Places | None) -> Iterator[Severity]:
+def _severities(batch: Batch, bank: ReferenceBank, options: RunOptions, places: Places | None) -> Iterator[Severity]:
     predictor = batch.predictor
-    for found, answer in batch.answers("ranking", lambda found: predictor.iter_severity(found, reference=bank)):
-        if places is not None:
-            places.note(found, answer)
-        yield answer
+    answers = batch.answers("ranking", lambda found: predictor.iter_severity(found, reference=bank))
+    return veiled(answers if places is None else places.noted(answers), options)
 
 
 def _mapped_severities(batch: Batch, bank: ReferenceBank, maps: Path, places: Places | None) -> Iterator[Severity]:
@@ -336,15 +346,3 @@ def _display(batch: Batch, found: FoundImage) -> NDArray[np.uint8] | None:
         return batch.predictor.display(found)
     except ImageReadError:  # it was there a moment ago; its row stands
         return None
-
-
-def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
-    """Returns the layout that the options name; raises ConfigError where they contradict or name none that we have."""
-    if as_json and layout not in (None, "json"):
-        raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
-    for known in LAYOUTS:
-        if known == ("json" if as_json else layout):
-            return known
-    if layout is not None:
-        raise ConfigError(f"expected --format {', '.join(LAYOUTS)}, found {layout!r}")
-    return layout_of(out, default)

@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from semise_sdk.cli.batch import Engine, open_predictor, result_stream
+from semise_sdk.cli.batch import Engine, chosen_layout, open_predictor, result_stream
 from semise_sdk.cli.compare_images import number
 from semise_sdk.cli.console import JsonOption, QuietOption, printable, say, stdout, tracked
 from semise_sdk.cli.predict import (
@@ -21,7 +21,6 @@ from semise_sdk.cli.predict import (
     PrecisionOption,
     Reference,
     Threads,
-    chosen_layout,
 )
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED
 from semise_sdk.html_page import require_jinja

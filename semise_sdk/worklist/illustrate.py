@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -39,6 +39,12 @@ class Places:
     def note(self, found: FoundImage, answer: Severity) -> None:
         """Remembers where the image of an answer lies."""
         self._paths[answer.file, answer.severity].append(found.path)
+
+    def noted(self, answers: Iterable[tuple[FoundImage, Severity]]) -> Iterator[tuple[FoundImage, Severity]]:
+        """Yields every answer once it is noted."""
+        for found, answer in answers:
+            self.note(found, answer)
+            yield found, answer
 
     def __call__(self, row: RankedImage) -> Path | None:
         """Returns where a row's image lies, None if nobody noted it.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from semise_sdk.errors import DataError, ImageReadError
-from semise_sdk.readers import FoundImage, find_images, read_image
+from semise_sdk.readers import FoundImage, find_images, read_image, scan_images
 
 
 def plant(root: Path, *names: str) -> None:
@@ -133,3 +133,32 @@ def test_the_walk_is_lazy(tmp_path: Path) -> None:
     assert next(found).file == "a.png"
     plant(tmp_path, "b/later.png")
     assert files(found) == ["b/late.png", "b/later.png"]
+
+
+def test_a_scan_finds_the_same_files_under_the_same_names(tmp_path: Path) -> None:
+    plant(tmp_path, "b.png", "a/2.png", "a/10.png", "a/deep/x.jpg", "c", ".hidden", "d/.git/x", "z/y/x/w.png")
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "aa").symlink_to(tmp_path / "z", target_is_directory=True)  # entered first, so z is left out
+    (tmp_path / "z" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "broken").symlink_to(tmp_path / "gone")
+    for source in (tmp_path, str(tmp_path), [tmp_path / "a", tmp_path / "b.png", tmp_path]):
+        assert sorted(files(scan_images(source))) == sorted(files(find_images(source)))
+        assert {found.path for found in scan_images(source)} == {found.path for found in find_images(source)}
+    with pytest.raises(DataError):
+        list(scan_images(tmp_path / "gone"))
+
+
+def test_a_folder_that_cannot_be_opened_is_scanned_as_it_is_found(tmp_path: Path, monkeypatch) -> None:
+    plant(tmp_path, "open/a.png", "shut/b.png")
+    real = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert sorted(files(scan_images(tmp_path))) == sorted(files(find_images(tmp_path))) == ["open/a.png", "shut"]
+    with pytest.raises(DataError, match="expected a folder that can be opened"):
+        list(scan_images(tmp_path / "shut"))

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from semise_sdk.errors import ConfigError, DataError
+from semise_sdk.locks import claimed
 from semise_sdk.reporting import SilentReporter
 from semise_training.compare.cells import read_cell, write_cell
 from semise_training.compare.failures import Failure
-from semise_training.compare.folder import Folder, claimed
+from semise_training.compare.folder import Folder
 from semise_training.compare.run import compare
 from semise_training.compare.shared import Selection, SharedData
 from semise_training.data.dataset import UNLABELED

@@ -10,7 +10,7 @@ from semise_sdk.reporting import SilentReporter
 from semise_training.compare.cells import read_cell, write_cell
 from semise_training.compare.experiment import portable
 from semise_training.compare.failures import Failure, write_failure
-from semise_training.compare.folder import Folder, claimed
+from semise_training.compare.folder import Folder
 from semise_training.compare.plan import Protocol
 from semise_training.compare.run import compare
 
@@ -118,15 +118,3 @@ def test_a_redone_cell_without_masks_loses_its_maps(compared, phantoms, make_pla
     plan = make_plan(phantoms, methods=("majority", "imagenet"), protocol=Protocol(head_seeds=2, passes=6, masks=False))
     compare(plan, folder.root, redo=True, **SILENT)
     assert not folder.maps(key).exists()
-
-
-def test_a_lock_outlives_its_holder_so_that_two_never_hold_one_name(tmp_path):
-    work = Folder(tmp_path).root / "work" / "cell"
-    with claimed(work) as first:
-        (lock,) = work.parent.iterdir()
-        held = lock.stat().st_ino
-        with claimed(work) as second:
-            assert (first, second) == (True, False)
-    with claimed(work) as third:
-        assert third
-        assert lock.stat().st_ino == held

@@ -1,9 +1,7 @@
 """The files of a comparison's folder."""
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,28 +100,3 @@ class Folder:
             if cells[-1].key.slug != path.stem:
                 raise DataError(f"expected the cell of its name in {path}, found {cells[-1].key.slug}: rename it back")
         return cells
-
-
-@contextmanager
-def claimed(work: Path) -> Iterator[bool]:
-    """Yields whether this process alone may compute in ``work`` until the block ends; a killed process claims nothing.
-
-    Where the system has no such locks, it is always True.
-    """
-    work.parent.mkdir(parents=True, exist_ok=True)
-    path = work.with_name(f".{work.name}.lock")
-    with path.open("a") as stream:
-        is_mine = _lock(stream.fileno())
-        yield is_mine  # the file stays: unlinked, it would be locked twice under one name
-
-
-def _lock(descriptor: int) -> bool:
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

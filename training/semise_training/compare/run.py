@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semise_sdk.errors import ConfigError, DataError, TrainingError
+from semise_sdk.locks import claimed
 from semise_sdk.reporting import Reporter
 from semise_training.compare.agreement import mixture, planned_setup, setup_of
 from semise_training.compare.cells import Cell, CellKey
 from semise_training.compare.compute import Workplace, compute_cell
 from semise_training.compare.experiment import is_same_experiment
 from semise_training.compare.failures import Failure, write_failure
-from semise_training.compare.folder import Folder, claimed
+from semise_training.compare.folder import Folder
 from semise_training.compare.plan import Plan, PlannedCell
 from semise_training.compare.preflight import refuse_bad_encoders, refuse_impossible
 from semise_training.compare.rows import BASELINE

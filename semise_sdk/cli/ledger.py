@@ -1,0 +1,244 @@
+"""``rank --run``, ``classify --run``, ``semise merge`` and ``semise verify-run``: runs that can be left alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from semise_sdk.bundle import Bundle
+from semise_sdk.cli.batch import Batch, chosen_layout, placed_images, result_stream
+from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
+from semise_sdk.cli.run_options import KeyOption, RunOptions
+from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
+from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, merge_runs, verify_run
+from semise_sdk.ledger.answers import Answer
+from semise_sdk.ledger.merge import Images
+from semise_sdk.ledger.run import Stream
+from semise_sdk.ledger.settings import absolute, bank_sha256
+from semise_sdk.phi import Phi
+from semise_sdk.postprocess import numbered
+from semise_sdk.predictor import describe_reference
+from semise_sdk.readers import FoundImage, scan_images
+from semise_sdk.references import ReferenceBank
+from semise_sdk.results import Classification, Severity
+from semise_sdk.version import __version__
+from semise_sdk.writers import Header, Layout, classification_row, write_ranked, write_rows
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of --run.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("merge")(merge)
+    app.command("verify-run")(verify_run_command)
+
+
+@contextmanager
+def open_ledger(
+    batch: Batch, kind: type[Answer], options: RunOptions, *, reference: Path | None, bank: ReferenceBank | None
+) -> Iterator[Ledger[Answer]]:
+    """Yields the run of a command that has ``--run``.
+
+    Args:
+        batch: The images and the predictor.
+        kind: Severity for ``rank``, Classification for ``classify``.
+        options: The options of the run.
+        reference: What severity is measured from, as it was given.
+        bank: The same, read; None for ``classify``.
+
+    Raises:
+        LedgerError, ConfigError, OutputError: see :meth:`Ledger.open`.
+    """
+    if options.run is None:
+        raise ValueError("expected options with a run folder, found none")
+    predictor, phi = batch.predictor, options.policy
+    asked = RunSettings(
+        command="classify" if bank is None else "rank",
+        bundle=predictor.name,
+        bundle_sha256=predictor.sha256,
+        precision=predictor.precision,
+        phi=phi,
+        key="",
+        part=str(Part.parse(options.part or "1/1")),
+        reference=None if bank is None else _reference_name(reference, phi),
+        reference_sha256=None if bank is None else bank_sha256(bank),
+        labels=predictor.model.labels,
+        sdk_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        images=absolute(tuple(batch.images)) if phi == "keep" else (),
+    )
+    with Ledger.open(
+        options.run,
+        kind,
+        asked,
+        placed_images(batch.images, scan_images),
+        provider=predictor.backend,
+        batch_size=predictor.batch_size,
+        key=options.key,
+    ) as ledger:
+        yield ledger
+
+
+def rank_run(
+    batch: Batch, options: RunOptions, bank: ReferenceBank, *, reference: Path | None, out: Path | None, layout: Layout
+) -> int:
+    """Does the work of ``rank --run``; returns the exit code."""
+    predictor = batch.predictor
+    header = batch.header(
+        describe_reference(reference) if options.names_results else _reference_name(reference, "drop")
+    )
+    with open_ledger(batch, Severity, options, reference=reference, bank=bank) as ledger:
+        _answer(batch, ledger, "ranking", lambda found: predictor.iter_severity(found, reference=bank))
+        with result_stream(out) as stream:
+            rows = numbered(ledger.ranked(is_named=options.names_results))
+            write_ranked(rows, stream, layout=layout, header=header)
+        return _finish(batch, ledger)
+
+
+def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], out: Path | None, layout: Layout) -> int:
+    """Does the work of ``classify --run``; returns the exit code."""
+    labels = batch.predictor.model.labels
+    with open_ledger(batch, Classification, options, reference=None, bank=None) as ledger:
+        _answer(batch, ledger, "classifying", batch.predictor.iter_classify)
+        rows = (classification_row(answer, labels) for answer in ledger.by_name(is_named=options.names_results))
+        with result_stream(out) as stream:
+            write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
+        return _finish(batch, ledger)
+
+
+def veiled(answers: Iterable[tuple[FoundImage, Answer]], options: RunOptions) -> Iterator[Answer]:
+    """Returns the answers of a command without a run, named as ``--phi`` says; as they are where it says nothing."""
+    privacy = options.results
+    return (
+        privacy.veiled(answer, number=number, path=found.path)
+        for number, (found, answer) in enumerate(answers, start=1)
+    )
+
+
+def merge(
+    runs: Runs,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", help="The images that were ranked, repeatable: gives the rows their names back."),
+    ] = None,
+    phi_key: KeyOption = None,
+    out: Annotated[Path | None, typer.Option(help="File for the ranking; standard output by default.")] = None,
+    layout: Annotated[
+        str | None, typer.Option("--format", help="csv, json or jsonl; by the suffix of --out by default.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Joins the parts of a run, made with rank --run FOLDER --part i/n, to the ranking that one run would give.
+
+    Names are as the journals hold them, pseudonyms by default; with --images they are the files' own.
+    """
+    chosen = chosen_layout(layout, out, as_json=as_json)
+    with merge_runs(runs, images=_images(images), key=phi_key) as merged:
+        settings = merged.settings
+        header = Header(
+            bundle=settings.bundle,
+            backend=merged.provider,
+            precision=settings.precision,
+            reference=settings.reference,
+        )
+        counts = Counter[str]()
+        with result_stream(out) as stream:
+            write_ranked(numbered(_counted(merged.ranked(), counts)), stream, layout=chosen, header=header)
+        if images and merged.nameless:
+            say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=quiet)
+    say(f"{counts.total()} images, {counts['error']} failed, of {len(runs)} parts", quiet=quiet)
+    return EXIT_SOME_ROWS_FAILED if counts["error"] else EXIT_OK
+
+
+def verify_run_command(
+    run: Annotated[Path, typer.Argument(help="A folder of --run.")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGES...]", help="The images as they were given, to be hashed again."),
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle that the run should be of.")] = None,
+    head: Annotated[str | None, typer.Option(help="What the audit trail ended with when the run ended.")] = None,
+    phi_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Checks that a run's audit trail is whole, and that its journal, counts, bundle and inputs agree with it.
+
+    Exit code 0 when they do and the run is finished, 3 when it is unfinished, 5 when something disagrees.
+    """
+    report = verify_run(
+        run,
+        images=_images(images or _remembered(run)),
+        key=phi_key,
+        bundle_sha256=_bundle_sha256(bundle),
+        head=head,
+    )
+    if as_json:
+        print_json(_report_json(report))
+    else:
+        _print_report(report)
+    if not report.is_intact:
+        return EXIT_PARITY_FAILED
+    return EXIT_OK if report.is_finished else EXIT_SOME_ROWS_FAILED
+
+
+def _answer(batch: Batch, ledger: Ledger[Answer], label: str, stream: Stream[Answer]) -> None:
+    for _ in batch.followed(label, ledger.answers(stream), total=ledger.waiting):
+        pass
+
+
+def _finish(batch: Batch, ledger: Ledger[Answer]) -> int:
+    code = batch.finish(ledger.counts())
+    say(f"audit trail ends with {ledger.head}: keep it, for semise verify-run --head", quiet=batch.is_quiet)
+    return code
+
+
+def _counted(answers: Iterator[Severity], counts: Counter[str]) -> Iterator[Severity]:
+    for answer in answers:
+        counts[answer.status] += 1
+        yield answer
+
+
+def _images(arguments: Sequence[Path] | None) -> Images | None:
+    return (lambda: placed_images(arguments, scan_images)) if arguments else None
+
+
+def _remembered(run: Path) -> list[Path]:
+    """Returns the image arguments that a run with ``--phi keep`` remembers, where they are all still there."""
+    paths = [Path(text) for text in RunSettings.read(run).images]
+    return paths if all(path.exists() for path in paths) else []
+
+
+def _bundle_sha256(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    with Bundle.open(path) as bundle:
+        return bundle.sha256
+
+
+def _reference_name(reference: Path | None, phi: Phi) -> str:
+    described = describe_reference(reference)
+    return described if reference is None or phi == "keep" else "given"
+
+
+def _report_json(report: RunReport) -> dict[str, object]:
+    checks = [{"check": check.name, "ok": check.is_ok, "found": check.found} for check in report.checks]
+    return {"intact": report.is_intact, "finished": report.is_finished, "head": report.head, "checks": checks}
+
+
+def _print_report(report: RunReport) -> None:
+    table = Table("check", "", Column("found", overflow="fold"))
+    for check in report.checks:
+        table.add_row(check.name, "ok" if check.is_ok else "FAILED", Text(check.found))
+    if report.is_finished:
+        table.add_row("finished", "ok", "every input has its row")
+    else:
+        table.add_row("finished", "no", "give the run's command again")
+    stdout.print(table)
+    stdout.print(f"audit trail ends with {report.head}")

@@ -1,0 +1,170 @@
+"""The audit trail: JSON lines that only grow, each holding the sha256 of the one before it."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from semise_sdk.errors import LedgerError, OutputError
+
+AUDIT = "audit.jsonl"
+LONGEST_LINE = 1 << 20
+
+Event = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a trail ends.
+
+    Args:
+        lines: How many lines it has.
+        size: How many bytes.
+        sha256: Of its last line without the line's end; of run.json while there is none.
+    """
+
+    lines: int
+    size: int
+    sha256: str
+
+
+class AuditTrail:
+    """A trail that is appended to.
+
+    What lies beyond ``head`` was written by a process that ended before its journal knew of it; nobody was told of it,
+    and it is cut off.
+
+    Args:
+        path: The file.
+        head: Where the journal says that it ends.
+
+    Raises:
+        LedgerError: the file is shorter than that, or does not end there as the journal says.
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self.head = head
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        except OSError as error:
+            raise _unwritable(error) from error
+        try:
+            self.cut = self._cut_tail()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Adds one line per event, and returns when they are on the disk.
+
+        Raises:
+            OutputError: they could not be written; the trail then still ends at ``head``.
+        """
+        head, lines = self.head, []
+        for event in events:
+            line = _line(event, head)
+            lines.append(line + b"\n")
+            head = Head(head.lines + 1, head.size + len(line) + 1, hashlib.sha256(line).hexdigest())
+        try:
+            _write_all(self._descriptor, b"".join(lines))
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self.rewind(self.head)
+            raise _unwritable(error) from error
+        self.head = head
+
+    def rewind(self, head: Head) -> None:
+        """Takes back what was added after ``head`` and could not be journaled; the next start would do it otherwise."""
+        self.head = head
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, head.size)
+            os.lseek(self._descriptor, head.size, os.SEEK_SET)
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._descriptor)
+
+    def _cut_tail(self) -> int:
+        size = os.fstat(self._descriptor).st_size
+        if size < self.head.size:
+            raise LedgerError(
+                f"expected {self.head.size:,} bytes in the run folder's {AUDIT}, found {size:,}: it was cut; keep the "
+                "folder as it is, and name another --run"
+            )
+        if not self._ends_as_known():
+            raise LedgerError(
+                f"expected the run folder's {AUDIT} to end as the journal says, found it altered; keep the folder as "
+                "it is, and name another --run"
+            )
+        os.ftruncate(self._descriptor, self.head.size)
+        os.lseek(self._descriptor, self.head.size, os.SEEK_SET)
+        return size - self.head.size
+
+    def _ends_as_known(self) -> bool:
+        if not self.head.lines:
+            return self.head.size == 0
+        start = max(0, self.head.size - LONGEST_LINE)
+        os.lseek(self._descriptor, start, os.SEEK_SET)
+        with os.fdopen(os.dup(self._descriptor), "rb") as stream:
+            tail = stream.read(self.head.size - start)
+        last = tail.removesuffix(b"\n").rpartition(b"\n")[2]
+        return tail.endswith(b"\n") and hashlib.sha256(last).hexdigest() == self.head.sha256
+
+
+def read_trail(path: Path, first: str, size: int) -> Iterator[tuple[int, str, Event]]:
+    """Yields number, sha256 and content of every line in the first ``size`` bytes of a trail, in constant memory.
+
+    Args:
+        path: The file.
+        first: What the first line must hold as ``prev_sha256``.
+        size: Where the trail ends.
+
+    Raises:
+        LedgerError: a line is no JSON object, or does not hold the sha256 of the one before it.
+    """
+    with path.open("rb") as stream:
+        number, left, previous = 0, size, first
+        while left > 0:
+            number += 1
+            line = stream.readline(min(left, LONGEST_LINE))
+            left -= len(line)
+            event = _parsed(line) if line.endswith(b"\n") else None
+            if event is None or event.get("prev_sha256") != previous or event.get("line") != number:
+                raise LedgerError(
+                    f"expected line {number} of {AUDIT} to hold its number and the sha256 of the line before it, found "
+                    "otherwise: the trail was altered from there on"
+                )
+            previous = hashlib.sha256(line[:-1]).hexdigest()
+            yield number, previous, event
+
+
+def _line(event: Event, head: Head) -> bytes:
+    whole = {"line": head.lines + 1, **event, "prev_sha256": head.sha256}
+    line = json.dumps(whole, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+    if len(line) >= LONGEST_LINE:
+        raise LedgerError(f"expected an answer of under {LONGEST_LINE:,} bytes for {AUDIT}, found {len(line):,}")
+    return line
+
+
+def _parsed(line: bytes) -> Event | None:
+    try:
+        event: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, Mapping) else None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _unwritable(error: OSError) -> OutputError:
+    return OutputError(
+        f"could not write {AUDIT} of the run: {error.strerror}; free space, and give the same command again"
+    )

@@ -1,0 +1,164 @@
+"""What a run was started with, in its run.json: what a later command must agree with to continue it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from semise_sdk.errors import ConfigError, LedgerError
+from semise_sdk.phi import PHI
+from semise_sdk.references import ReferenceBank
+from semise_sdk.results import INTENDED_USE
+
+SCHEMA = 1
+FORMAT = "semise-run"
+SETTINGS = "run.json"
+
+_PART = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of ``count`` parts that share the images of a run: those whose name falls to it by its sha256.
+
+    A file belongs to the same part whatever other files there are, so that parts may start at different times.
+
+    Example:
+        >>> Part.parse("2/4").holds("a.png")
+        True
+    """
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Returns the part that ``i/n`` names; raises ConfigError for anything else."""
+        match = _PART.fullmatch(text)
+        if match is None or int(match[1]) > int(match[2]):
+            raise ConfigError(f"expected --part i/n with i of 1 to n, such as 1/4, found {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, identity: str) -> bool:
+        """Returns whether the file of that identity falls to this part."""
+        if self.count == 1:
+            return True
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8]) % self.count == self.index - 1
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What a run was started with.
+
+    Args:
+        command: ``rank`` or ``classify``.
+        bundle: Name of the bundle.
+        bundle_sha256: Of its manifest, which holds the sha256 of every other file.
+        precision: What the graphs compute in.
+        phi: ``keep``, ``hash`` or ``drop``.
+        key: Fingerprint of the key of the pseudonyms.
+        part: ``i/n``.
+        reference: What severity was measured from, as the policy lets it be named; None for no severity.
+        reference_sha256: Of the reference bank; None for no severity.
+        labels: The model's grades, in order.
+        sdk_version: Of the SDK that started the run.
+        created: When, ISO 8601 in UTC.
+        images: The arguments that named the images, absolute; none unless names are kept.
+    """
+
+    command: str
+    bundle: str
+    bundle_sha256: str
+    precision: str
+    phi: str
+    key: str
+    part: str
+    reference: str | None
+    reference_sha256: str | None
+    labels: tuple[str, ...]
+    sdk_version: str
+    created: str
+    images: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """Returns plain JSON data that :meth:`from_json` reads back."""
+        return {"schema": SCHEMA, "format": FORMAT, "intended_use": INTENDED_USE, **dataclasses.asdict(self)}
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Returns the settings of the run in ``folder``; raises LedgerError where there is none, or a damaged one."""
+        try:
+            data: object = json.loads((folder / SETTINGS).read_bytes())
+        except FileNotFoundError as error:
+            raise LedgerError(f"expected {SETTINGS} in the run folder, found none: name a folder of --run") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise _damaged(type(error).__name__) from error
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("schema") != SCHEMA:
+            raise _damaged("another format or schema")
+        return cls._from(data)
+
+    @classmethod
+    def _from(cls, data: Mapping[str, object]) -> Self:
+        texts = {name: data.get(name) for name in _TEXTS}
+        optional = {name: data.get(name) for name in ("reference", "reference_sha256")}
+        lists = {name: data.get(name) for name in ("labels", "images")}
+        is_sound = (
+            all(isinstance(text, str) for text in texts.values())
+            and all(text is None or isinstance(text, str) for text in optional.values())
+            and all(isinstance(values, list) for values in lists.values())
+            and texts["phi"] in PHI
+            and bool(_PART.fullmatch(str(texts["part"])))
+        )
+        if not is_sound:
+            raise _damaged("a missing or wrong value")
+        tuples = {name: tuple(map(str, values)) for name, values in lists.items() if isinstance(values, list)}
+        return cls(**texts, **optional, **tuples)  # type: ignore[arg-type]  # proven above
+
+    def refuse_other(self, asked: "RunSettings") -> None:
+        """Raises LedgerError unless a command that asks for ``asked`` may continue this run."""
+        for name, what in _MUST_AGREE.items():
+            started, now = getattr(self, name), getattr(asked, name)
+            if started != now:
+                values = f" ({started}), found another ({now})" if name in _SPEAKABLE else ", found another"
+                raise LedgerError(
+                    f"expected the {what} that the run was started with{values}: give the same, or name another --run"
+                )
+
+
+_TEXTS = ("command", "bundle", "bundle_sha256", "precision", "phi", "key", "part", "sdk_version", "created")
+_MUST_AGREE = {
+    "command": "command",
+    "bundle_sha256": "bundle",
+    "reference_sha256": "reference",
+    "precision": "precision",
+    "phi": "--phi",
+    "key": "--phi-key",
+    "part": "--part",
+}
+_SPEAKABLE = ("command", "precision", "phi", "part")
+
+
+def bank_sha256(bank: ReferenceBank) -> str:
+    """Returns the sha256 of a reference bank: of its mode and its vectors."""
+    shape = f"{bank.mode} {bank.vectors.shape}".encode()
+    return hashlib.sha256(shape + b"\0" + bank.vectors.astype("<f4").tobytes()).hexdigest()
+
+
+def absolute(paths: tuple[Path, ...]) -> tuple[str, ...]:
+    """Returns the paths as a later command finds them from anywhere."""
+    return tuple(os.path.abspath(path) for path in paths)  # noqa: PTH100  # links stay as they were named
+
+
+def _damaged(found: str) -> LedgerError:
+    return LedgerError(
+        f"expected the run folder's {SETTINGS} as it was written, found it damaged ({found}): start anew"
+    )
