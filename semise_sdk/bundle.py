@@ -15,7 +15,9 @@ from typing import Literal, Self
 from semise_sdk.archive import extract, write_archive
 from semise_sdk.atomic import write_bytes
 from semise_sdk.errors import BundleError, SpecError
+from semise_sdk.graph_policy import check_policy
 from semise_sdk.integrity import hash_file, list_files, read_verified, verify
+from semise_sdk.interface import check_interface
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
 from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
@@ -33,8 +35,6 @@ MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, GOLDEN, MODEL_CARD)
 SUFFIX = ".semise"
 
 _MAX_MANIFEST_BYTES = 16 << 20
-# The key `location` of a TensorProto's external_data entry, as it stands in the serialised graph.
-_EXTERNAL_DATA = b"\x0a\x08location\x12"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +61,11 @@ class GraphFile:
         """Returns the graph, proven again to be what the manifest promised: what is parsed is what was hashed.
 
         Raises:
-            BundleError: it was altered since the bundle was opened, or it refers to data outside of itself.
+            BundleError: it was altered since the bundle was opened, or it is no graph that ``semise export`` writes
+                (see :func:`semise_sdk.graph_policy.check_policy`).
         """
         content = read_verified(self.path, self.sha256)
-        if _EXTERNAL_DATA in content:
-            raise BundleError(f"expected {self.path.name} to hold its own weights, found external data: do not use it")
+        check_policy(content, inputs=self.inputs, outputs=self.outputs, name=self.path.name)
         return content
 
 
@@ -132,7 +132,10 @@ class Bundle:
         return tuple(precision for precision in PRECISIONS if precision in carried)
 
     def graph(self, name: GraphName, precision: Precision = "fp32") -> GraphFile:
-        """Returns one graph; raises BundleError when the bundle carries none of that name and precision."""
+        """Returns one graph; raises BundleError when the bundle carries none of that name and precision.
+
+        It takes and gives what the model's description says, as the manifest tells it.
+        """
         entry = self.manifest.graphs.get(name if precision == "fp32" else f"{name}_{precision}")
         if entry is None or entry.precision != precision:
             found = ", ".join(sorted(self.manifest.graphs))
@@ -140,6 +143,7 @@ class Bundle:
                 f"expected graph {name} in {precision} in bundle {self.name}, found {found}: add it with semise export "
                 f"RUN --precision {precision}"
             )
+        check_interface(self.model, name, entry)
         return GraphFile(
             name=name,
             precision=precision,
