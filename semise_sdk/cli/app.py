@@ -20,6 +20,7 @@ from semise_sdk.cli import (
     evaluate,
     export,
     predict,
+    signatures,
     timeline,
     train,
 )
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (demo, data, train, compare, evaluate, export, predict, compare_images, timeline, bundles, bench):
+for group in (demo, data, train, compare, evaluate, export, predict, compare_images, timeline, signatures, bundles, bench):
     group.register(app)
 
 

@@ -45,6 +45,7 @@ class Engine:
     threads: int | None
     precision: str
     isolate: bool = True
+    public_key: Path | None = None
 
 
 class Batch:
@@ -131,6 +132,7 @@ def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
             threads=engine.threads,
             precision=parse_precision(engine.precision),
             isolate=engine.isolate,
+            public_key=engine.public_key,
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)

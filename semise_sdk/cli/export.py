@@ -9,12 +9,13 @@ from rich.table import Column, Table
 
 from semise_sdk.bundle import SUFFIX, Bundle
 from semise_sdk.cli.batch import parse_precision
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import ConfigError
 from semise_sdk.project import newest_run
 from semise_sdk.replay import QUANTITIES, ReplayReport, replay, replay_all
 from semise_sdk.reporting import Reporter
+from semise_sdk.signing import own_work
 
 if TYPE_CHECKING:
     from semise_export.tensorrt import EngineRow
@@ -99,7 +100,7 @@ def export(
 def _build_engines(folder: Path, *, reporter: Reporter) -> tuple["EngineRow", ...]:
     from semise_export.tensorrt import build_engines
 
-    with Bundle.open(folder) as bundle:
+    with own_work(), Bundle.open(folder) as bundle:
         return build_engines(bundle, reporter=reporter)
 
 
@@ -108,14 +109,20 @@ def verify(
     backend: Annotated[str, typer.Option(help="all, or one that semise doctor lists.")] = "all",
     device: Annotated[str, typer.Option(help="Device of a backend that is named.")] = "auto",
     precision: Annotated[str, typer.Option(help="Precision on a backend that is named.")] = "fp32",
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Checks a bundle's files, and replays its golden pictures here as torch answered them at the export."""
+    """Checks a bundle's files, and replays its golden pictures here as torch answered them at the export.
+
+    Where a key is required, the bundle must be signed by it.
+    """
     if backend == "all":
-        reports, skipped = replay_all(bundle)
+        reports, skipped = replay_all(bundle, public_key=public_key)
     else:
-        reports, skipped = (replay(bundle, backend=backend, device=device, precision=parse_precision(precision)),), {}
+        chosen = parse_precision(precision)
+        report = replay(bundle, backend=backend, device=device, precision=chosen, public_key=public_key)
+        reports, skipped = (report,), {}
     if as_json:
         print_json(
             {
@@ -165,7 +172,7 @@ def _newest() -> Path:
 
 
 def _print_export(folder: Path, *, packed: bool, engines: Sequence["EngineRow"], as_json: bool) -> None:
-    with Bundle.open(folder) as bundle:
+    with own_work(), Bundle.open(folder) as bundle:
         rows = bundle.manifest.parity
     if as_json:
         archive = str(folder.with_name(folder.name + SUFFIX)) if packed else None

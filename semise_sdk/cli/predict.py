@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semise_sdk.atomic import atomic_file
 from semise_sdk.cli.batch import Batch, Engine, open_batch, result_stream
-from semise_sdk.cli.console import JsonOption, QuietOption
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption
 from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ConfigError, ImageReadError
 from semise_sdk.overlay import MAP_TOP, mask_overlay, severity_overlay
@@ -77,6 +77,7 @@ def rank(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     maps: Maps = None,
@@ -96,6 +97,7 @@ def rank(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
@@ -122,6 +124,7 @@ def classify(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -136,6 +139,7 @@ def classify(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
@@ -163,6 +167,7 @@ def segment(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -177,6 +182,7 @@ def segment(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
@@ -198,6 +204,7 @@ def analyze(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -212,6 +219,7 @@ def analyze(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
@@ -233,6 +241,7 @@ def embed(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Annotated[
         Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
     ] = None,
@@ -249,6 +258,7 @@ def embed(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         answers = (answer for _, answer in batch.answers("embedding", batch.predictor.iter_embed))

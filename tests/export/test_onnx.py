@@ -217,7 +217,7 @@ def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
         check_graph(tmp_path / "encoder.onnx")
 
 
-@pytest.mark.parametrize("encoder", ["test_efficientnet", "test_nfnet"])
+@pytest.mark.parametrize("encoder", ["test_efficientnet"])
 def test_what_the_exporter_writes_of_other_encoders_is_what_the_runtime_takes(
     encoder: str, random_network: Callable[[str], SemiSeNetwork], tmp_path: Path
 ) -> None:
@@ -229,5 +229,5 @@ def test_an_operator_that_no_runtime_would_take_is_refused_at_the_export(tmp_pat
     model = minimal_encoder()
     model.graph.node.insert(1, helper.make_node("Erf", ["floats"], ["unused"]))
     onnx.save(model, tmp_path / "encoder.onnx")
-    with pytest.raises(ParityError, match="operator 'Erf'.*choose another encoder"):
+    with pytest.raises(ParityError, match=r"operator 'Erf'.*choose another encoder"):
         check_graph(tmp_path / "encoder.onnx")
