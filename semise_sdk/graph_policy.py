@@ -51,8 +51,9 @@ def check_policy(content: bytes, *, inputs: Interface, outputs: Interface, name:
 
     That is: the fields, operators and attributes of :mod:`semise_sdk.graph_format` only, so no subgraph, function,
     custom operator, metadata or data outside of the file; the opset that the exporter writes; tensors whose bytes are
-    what their shape says; inputs and outputs with exactly the names, types and shapes given; nodes in order, every
-    value written once before it is read; and no array much larger than the canvas (:func:`graph_shapes.check_sizes`).
+    what their shape says; inputs and outputs with exactly the names, types and shapes given, and outputs that come out
+    so; nodes in order, every value written once before it is read; and no array much larger than the canvas
+    (:func:`semise_sdk.graph_shapes.check_sizes`).
 
     Args:
         content: The ONNX file.
@@ -83,9 +84,16 @@ def _checked(content: bytes, inputs: Interface, outputs: Interface) -> Summary:
     _check_interface("input", graph, inputs)
     _check_interface("output", graph, outputs)
     _check_order(nodes, [*inputs, *constants], tuple(outputs))
-    canvas = {name: tuple(side if isinstance(side, int) else 1 for side in spec.shape) for name, spec in inputs.items()}
-    largest, total = check_sizes(nodes, canvas=canvas, constants=constants)
-    return Summary(nodes=len(nodes), largest=largest, total=total)
+    canvas = {name: _of_one_image(spec) for name, spec in inputs.items()}
+    sizes = check_sizes(nodes, canvas=canvas, constants=constants)
+    for name, spec in outputs.items():
+        if sizes.shapes[name] != _of_one_image(spec):
+            raise PolicyError(f"its output {name} comes out as {list(sizes.shapes[name])}, not as {list(spec.shape)}")
+    return Summary(nodes=len(nodes), largest=sizes.largest, total=sizes.total)
+
+
+def _of_one_image(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(side if isinstance(side, int) else 1 for side in spec.shape)
 
 
 def _check_versions(model: Message) -> None:

@@ -83,10 +83,23 @@ class Limits:
         )
 
 
-def check_sizes(
-    nodes: Sequence[Node], *, canvas: Mapping[str, Shape], constants: Mapping[str, Tensor]
-) -> tuple[int, int]:
-    """Returns the elements of the largest array that a graph computes for one image, and of all of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What a graph computes for one image.
+
+    Args:
+        largest: Elements of its largest array.
+        total: Elements of all of them.
+        shapes: Shape of every value by name.
+    """
+
+    largest: int
+    total: int
+    shapes: Mapping[str, Shape]
+
+
+def check_sizes(nodes: Sequence[Node], *, canvas: Mapping[str, Shape], constants: Mapping[str, Tensor]) -> Sizes:
+    """Returns the sizes of everything that a graph computes for one image.
 
     Args:
         nodes: Its nodes, in an order in which they can run.
@@ -109,7 +122,7 @@ def check_sizes(
                 f"image, over {limits.each:,} and {limits.total:,}"
             )
         values.update(dict.fromkeys(node.outputs, result))
-    return largest, total
+    return Sizes(largest=largest, total=total, shapes={name: value.shape for name, value in values.items()})
 
 
 Inputs = Sequence[Tensor | None]

@@ -107,6 +107,7 @@ class Predictor:
         isolate: bool = True,
         limits: ReaderLimits | None = None,
         public_key: PublicKey | None = None,
+        run_seconds: float | None = None,
     ) -> Self:
         """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
 
@@ -125,6 +126,9 @@ class Predictor:
             limits: What each of these processes may use; None for what :class:`ReaderLimits` says.
             public_key: The key that must have signed the bundle, PEM or a file of it; ``$SEMISE_PUBLIC_KEY`` by
                 default. Where there is one, an unsigned or wrongly signed bundle and every run folder is refused.
+            run_seconds: After how many seconds an engine's run of one batch is stopped with a BackendError; None for
+                120 and 60 more per image. ONNX Runtime and OpenVINO stop between two operators; TensorRT and PyTorch
+                cannot be stopped.
 
         Raises:
             BundleError: the bundle is damaged, altered or incomplete, does not carry the precision, or is not signed
@@ -132,6 +136,8 @@ class Predictor:
             BackendError: the backend or device cannot be used here.
             ConfigError: the key cannot be used.
         """
+        if run_seconds is not None and not run_seconds > 0:
+            raise ValueError(f"expected run_seconds above 0, found {run_seconds}")
         path = Path(bundle)
         is_plain_run = is_run(path) and not (path / "manifest.json").exists()
         if is_plain_run and backend not in ("auto", "pytorch"):
@@ -148,7 +154,11 @@ class Predictor:
             raise BundleError(
                 f"expected precision fp32 of run folder {path}, found {precision}: semise export it first"
             )
-        graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads, precision=precision))
+        graphs = Graphs(
+            opener_for(
+                source, backend=backend, device=device, threads=threads, precision=precision, run_seconds=run_seconds
+            )
+        )
         return cls(
             source,
             graphs,
