@@ -184,7 +184,8 @@ class Bundle:
 
     def references(self) -> ReferenceBank:
         """Returns the bundle's bank of healthy references; raises BundleError when it has none."""
-        return ReferenceBank.from_file(self.path(REFERENCES), mode=self.model.reference_mode)
+        content, width = self.read(REFERENCES), self.model.network.vector_dim
+        return ReferenceBank.from_bytes(content, mode=self.model.reference_mode, name=REFERENCES, width=width)
 
     @property
     def weights(self) -> Path:

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from semise_export.onnx import graph_entry
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.backends.pytorch import PyTorchBackend
 from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BackendError, BundleError
-from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.models.network import (
     ClassifierGraph,
     EncoderGraph,
@@ -220,8 +220,7 @@ def run(graphs, tmp_path_factory) -> Path:
     entries = {}
     for name, graph in graphs.items():
         (root / "bundle" / f"{name}.onnx").write_bytes(graph.content())
-        outputs = {output: TensorSpec("float32", ("N",)) for output in graph.outputs}
-        entries[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        entries[name] = graph_entry(root / "bundle" / f"{name}.onnx")
     write_manifest(root / "bundle", model=model, graphs=entries)
     return root
 
