@@ -271,7 +271,7 @@ IN_USE = ("external data", "external data above")  # their files exist, so that 
 # Opens each bundle and uses all of it, under a hook that notes every file opened outside of the bundle once the
 # packages are loaded; /proc and /sys tell an engine about the machine.
 CHILD = textwrap.dedent("""
-    import json, os, sys, time
+    import json, os, sys, tempfile, time
     import numpy as np
     import onnxruntime
     from semise_sdk.bundle import Bundle
@@ -292,7 +292,9 @@ CHILD = textwrap.dedent("""
             predictor.rank([image])
             return answers[0].status
 
-    with_warm_engine, _ = use(sys.argv[1], None), sys.addaudithook(hook)
+    tempfile.gettempdir()  # tries the folder out, once
+    use(sys.argv[1], None)
+    sys.addaudithook(hook)
     for line in sys.stdin:
         path, key = json.loads(line)
         unpacked = os.path.join(os.environ["TMPDIR"], "semise-")
