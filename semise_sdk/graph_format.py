@@ -16,8 +16,9 @@ MAX_TENSORS = 10_000
 OPSETS = (18,)
 IR_VERSIONS = (8, 9, 10)
 
-# Every operator that semise export has written for any encoder, precision or head, with its attributes; and Slice,
-# Squeeze, Unsqueeze and MatMul, which torch's exporter writes for indexing and for linear layers.
+# Every operator that semise export has written for any encoder, precision or head, with its attributes; and Flatten,
+# GlobalAveragePool, MatMul, Slice, Squeeze and Unsqueeze, which torch's exporter writes for pooling, linear layers and
+# indexing in other versions.
 OPERATORS = {
     "Abs": (),
     "Add": (),
@@ -31,8 +32,10 @@ OPERATORS = {
     "DequantizeLinear": ("axis",),
     "Div": (),
     "Exp": (),
+    "Flatten": ("axis",),
     "Gather": ("axis",),
     "Gemm": ("alpha", "beta", "transA", "transB"),
+    "GlobalAveragePool": (),
     "HardSigmoid": ("alpha", "beta"),
     "HardSwish": (),
     "Identity": (),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from semise_sdk.errors import BundleError
 from semise_sdk.graph_format import IR_VERSIONS, MAX_BYTES, MODEL, OPERATORS, OPSETS, TYPES
-from semise_sdk.graph_shapes import MOST_VALUES, Node, ShapeError, Tensor, check_sizes
+from semise_sdk.graph_shapes import check_sizes
+from semise_sdk.graph_values import MOST_VALUES, Node, ShapeError, Tensor
 from semise_sdk.manifest import TensorSpec
 from semise_sdk.wire import Message, Value, WireError, read
 

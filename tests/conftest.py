@@ -33,7 +33,7 @@ _COLOUR_BODY = """
     quarters = AveragePool<kernel_shape = [8, 8], strides = [8, 8]>(planes)
     severity_map_vectors = Transpose<perm = [0, 2, 3, 1]>(quarters)
 """
-COLOUR_GRAPHS = {
+MASKED_COLOUR_GRAPHS = {
     "encoder": f"""encoder (uint8[N,16,16,3] pixels) => ({_COLOUR_OUTPUTS})
         <int64[2] sides = {{1, 2}}> {{{_COLOUR_BODY}}}""",
     "classifier": """classifier (float[N,3] embedding) => (float[N,2] logits)
@@ -48,7 +48,7 @@ COLOUR_GRAPHS = {
 
 
 @pytest.fixture(scope="session")
-def colour_bundle():
+def write_colour_bundle():
     """Returns what writes a hand-made bundle into a folder: severity is how far the mean colour is from blue."""
     import numpy as np
     import onnx.parser
@@ -60,7 +60,7 @@ def colour_bundle():
 
     def build(folder: Path) -> Path:
         folder.mkdir(parents=True)
-        for name, text in COLOUR_GRAPHS.items():
+        for name, text in MASKED_COLOUR_GRAPHS.items():
             graph = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
             (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
         ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
@@ -79,7 +79,7 @@ def colour_bundle():
             labels=("blue", "red"),
             network=network,
         )
-        graphs = {name: graph_entry(folder / f"{name}.onnx") for name in COLOUR_GRAPHS}
+        graphs = {name: graph_entry(folder / f"{name}.onnx") for name in MASKED_COLOUR_GRAPHS}
         write_manifest(folder, model=model, graphs=graphs)
         return folder
 
@@ -174,8 +174,8 @@ def colour_bundle(tmp_path_factory) -> Path:
     import numpy as np
     import onnx.parser
 
+    from semise_export.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.manifest import GraphEntry, TensorSpec
     from semise_sdk.references import ReferenceBank
     from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
@@ -185,8 +185,7 @@ def colour_bundle(tmp_path_factory) -> Path:
     for name, text in COLOUR_GRAPHS.items():
         model = onnx.parser.parse_model(text)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
-        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        graphs[name] = graph_entry(folder / f"{name}.onnx")
     scatter = np.random.default_rng(0).normal(scale=0.1, size=(8, 3)).astype(np.float32)
     ReferenceBank(np.float32([0, 0, 1]) + np.abs(scatter)).save(folder / "references.safetensors")
     network = NetworkConfig(encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=2)

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 from semise_sdk.errors import BundleError
 from semise_sdk.graph_format import MAX_NODES, OPERATORS
 from semise_sdk.graph_policy import check_policy
-from semise_sdk.graph_shapes import _RULES
 from semise_sdk.manifest import TensorSpec
+from semise_sdk.shape_rules import RULES
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18]> g (uint8[N,8,8,3] pixels) => (float[N,8,8,3] y)'
 PLAIN = f"{HEAD} {{ y = Cast<to = 1>(pixels) }}"
@@ -44,7 +44,7 @@ def test_a_plain_graph_passes_and_is_summed_up():
 
 
 def test_every_operator_has_a_rule_for_its_size():
-    assert set(OPERATORS) == set(_RULES)
+    assert set(OPERATORS) == set(RULES)
 
 
 PIXELS = onnx.numpy_helper.from_array(np.ones(1, np.float32), "pixels")

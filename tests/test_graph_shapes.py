@@ -8,7 +8,8 @@ import pytest
 
 from semise_sdk.errors import BundleError
 from semise_sdk.graph_policy import check_policy
-from semise_sdk.graph_shapes import Node, ShapeError, Tensor, check_sizes
+from semise_sdk.graph_shapes import check_sizes
+from semise_sdk.graph_values import Node, ShapeError, Tensor
 from semise_sdk.manifest import TensorSpec
 
 INPUTS = {"pixels": TensorSpec("uint8", ("N", 8, 10, 3))}
@@ -25,6 +26,10 @@ ROUTES = {
         "y = Conv<group = 3, strides = [2, 1], dilations = [1, 2], pads = [1, 0, 2, 1], kernel_shape = [2, 3]>(x, w)",
     ),
     "Concat": ("", "y = Concat<axis = -1>(x, x)"),
+    "Flatten": ("", "y = Flatten(x)"),
+    "Flatten at the end": ("", "y = Flatten<axis = 4>(x)"),
+    "Flatten from behind": ("", "y = Flatten<axis = -1>(x)"),
+    "GlobalAveragePool": ("", "y = GlobalAveragePool(x)"),
     "Gather": ("int64[2] i = {0, -1}", "y = Gather<axis = 3>(x, i)"),
     "Gather one": ("int64 i = {1}", "y = Gather<axis = 1>(x, i)"),
     "Gemm": (
@@ -194,6 +199,7 @@ def test_what_would_fill_the_memory_is_refused(bomb):
         (("MaxPool", ("x",), "y", {"kernel_shape": (1, 1), "strides": (1,)}), "not 2 whole numbers"),
         (("MaxPool", ("x",), "y", {"kernel_shape": (1, 1), "auto_pad": "SAME_UPPER"}), "left to the engine"),
         (("Gemm", ("x", "x"), "y", {}), "Gemm of"),
+        (("Flatten", ("x",), "y", {"axis": 5}), "flattened at 5"),
         (("MatMul", ("x", "odd"), "y", {}), "MatMul of"),
         (("Transpose", ("x",), "y", {"perm": (0, 0, 1, 2)}), "transposed by"),
         (("Squeeze", ("x", "axis"), "y", {}), "that is not 1"),

@@ -121,9 +121,9 @@ def with_leaf(text: str, path: tuple[object, ...], value: object) -> str:
     return json.dumps(data)
 
 
-def test_whatever_stands_in_a_manifest_is_a_bundle_or_a_bundle_error(colour_bundle, tmp_path):
+def test_whatever_stands_in_a_manifest_is_a_bundle_or_a_bundle_error(write_colour_bundle, tmp_path):
     """Every value of a manifest, replaced by others in turn: nothing but BundleError comes out of opening it."""
-    folder = colour_bundle(tmp_path / "bundle")
+    folder = write_colour_bundle(tmp_path / "bundle")
     text = (folder / MANIFEST).read_text()
     opened, refused = 0, []
     for index, path in enumerate(leaves(json.loads(text))):

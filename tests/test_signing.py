@@ -31,8 +31,8 @@ def public(key):
 
 
 @pytest.fixture
-def folder(colour_bundle, tmp_path):
-    return colour_bundle(tmp_path / "bundle")
+def folder(write_colour_bundle, tmp_path):
+    return write_colour_bundle(tmp_path / "bundle")
 
 
 def test_the_private_key_is_its_owners_and_none_is_overwritten(key, public):

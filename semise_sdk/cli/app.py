@@ -43,7 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (demo, data, train, compare, evaluate, export, predict, compare_images, timeline, signatures, bundles, bench):
+GROUPS = (demo, data, train, compare, evaluate, export, predict, compare_images, timeline, signatures, bundles, bench)
+
+for group in GROUPS:
     group.register(app)
 
 

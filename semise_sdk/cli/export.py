@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from semise_sdk.bundle import SUFFIX, Bundle
 from semise_sdk.cli.batch import parse_precision
-from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, say, stdout
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import ConfigError
 from semise_sdk.project import newest_run
@@ -142,13 +142,14 @@ def verify(
 
 def parity_table(rows: Sequence[Row]) -> Table:
     """Returns the parity figures of a bundle, a column for each backend."""
-    heads = (Column(f"{row['backend']} {row['precision']}", overflow="fold") for row in rows)
+    # What a manifest says of its parity is shown, not trusted: no markup, and a key may be missing.
+    heads = (Column(printable(f"{row.get('backend')} {row.get('precision')}"), overflow="fold") for row in rows)
     table = Table("against torch, fp32", *heads)
     for key, name, form in FIGURES:
         table.add_row(name, *(_figure(row.get(key), form) for row in rows))
     for key, name, form in STABILITY:
         table.add_row(name, *(_figure(_independence(row).get(key), form) for row in rows))
-    table.add_row("result", *("passed" if row["passed"] else "failed" for row in rows))
+    table.add_row("result", *("passed" if row.get("passed") else "failed" for row in rows))
     return table
 
 

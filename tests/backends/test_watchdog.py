@@ -114,6 +114,6 @@ def test_seconds_are_above_zero(seconds, tmp_path):
         Predictor.open(tmp_path, run_seconds=seconds)
 
 
-def test_a_predictor_hands_its_limit_on(colour_bundle, tmp_path):
-    with Predictor.open(colour_bundle(tmp_path / "bundle"), backend="onnxruntime", run_seconds=7) as predictor:
+def test_a_predictor_hands_its_limit_on(write_colour_bundle, tmp_path):
+    with Predictor.open(write_colour_bundle(tmp_path / "bundle"), backend="onnxruntime", run_seconds=7) as predictor:
         assert predictor._graphs.get("encoder")._watchdog._seconds == 7

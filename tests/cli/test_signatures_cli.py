@@ -10,10 +10,10 @@ VARIABLE = "SEMISE_PUBLIC_KEY"
 
 
 @pytest.fixture
-def project(colour_bundle, tmp_path, monkeypatch):
+def project(write_colour_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
-    colour_bundle(tmp_path / "bundle")
+    write_colour_bundle(tmp_path / "bundle")
     Image.new("RGB", (20, 20), (200, 0, 0)).save("red.png")
     assert run(["keygen", "hospital"]) == 0
     assert run(["keygen", "other", "--quiet"]) == 0
@@ -68,3 +68,15 @@ def test_a_key_without_its_public_half_signs_too(project, capsys):
     assert run(["sign", "bundle", "--key", "hospital"]) == 0
     assert "signed: bundle" in capsys.readouterr().err
     assert run([*RANK, "--public-key", "elsewhere.pub"]) == 0
+
+
+def test_info_shows_whatever_stands_in_a_manifest(project, capsys):
+    """Its words go to a terminal: markup stays text, and figures that are missing are no internal error."""
+    path = project / "bundle" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest.update(name="[/bold]", parity=[{}, {"backend": "[/red]\x1b[31m", "passed": 1}], provenance={"[/x]": []})
+    path.write_text(json.dumps(manifest))
+    assert run(["info", "bundle"]) == 0
+    out = capsys.readouterr().out
+    assert "[/bold]" in out
+    assert "\x1b[31m" not in out

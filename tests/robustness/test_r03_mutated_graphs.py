@@ -71,8 +71,8 @@ def convolutional() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def bundle(colour_bundle, tmp_path_factory):
-    folder = colour_bundle(tmp_path_factory.mktemp("mutated") / "bundle")
+def bundle(write_colour_bundle, tmp_path_factory):
+    folder = write_colour_bundle(tmp_path_factory.mktemp("mutated") / "bundle")
     manifest = Bundle.open(folder).manifest
     (folder / "encoder.onnx").write_bytes(convolutional().SerializeToString())
     graphs = {**manifest.graphs, "encoder": graph_entry(folder / "encoder.onnx")}

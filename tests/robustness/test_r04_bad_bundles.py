@@ -311,10 +311,10 @@ CHILD = textwrap.dedent("""
 
 
 @pytest.fixture(scope="module")
-def judge(colour_bundle, tmp_path_factory):
+def judge(write_colour_bundle, tmp_path_factory):
     """Returns what asks a process of its own to open a bundle."""
     root = tmp_path_factory.mktemp("judge")
-    honest = colour_bundle(root / "honest")
+    honest = write_colour_bundle(root / "honest")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     scratch = {**os.environ, "TMPDIR": str(root)}
     scratch.pop("SEMISE_PUBLIC_KEY", None)
@@ -330,11 +330,11 @@ def judge(colour_bundle, tmp_path_factory):
         child.wait(30)
 
 
-def test_sixty_bad_bundles_are_refused_at_once_and_lead_nowhere(judge, colour_bundle, figure, tmp_path):
+def test_sixty_bad_bundles_are_refused_at_once_and_lead_nowhere(judge, write_colour_bundle, figure, tmp_path):
     slowest, wrong = 0.0, {}
     for index, (name, damage) in enumerate(BAD.items()):
         root = tmp_path / str(index)
-        folder = colour_bundle(root / "bundle")
+        folder = write_colour_bundle(root / "bundle")
         (root / "outside").mkdir() if name in IN_USE else None
         public = new_key(root / "key")
         for secret in (root / "outside" / "secret", folder / "secret.json") if name in IN_USE else ():
@@ -351,8 +351,8 @@ def test_sixty_bad_bundles_are_refused_at_once_and_lead_nowhere(judge, colour_bu
     assert len(BAD) >= 60
 
 
-def test_an_honest_bundle_passes_the_same_judge(judge, colour_bundle, tmp_path):
-    folder = colour_bundle(tmp_path / "bundle")
+def test_an_honest_bundle_passes_the_same_judge(judge, write_colour_bundle, tmp_path):
+    folder = write_colour_bundle(tmp_path / "bundle")
     public = new_key(tmp_path / "key")
     sign(folder, tmp_path / "key")
     for path, key in ((folder, None), (folder, public)):
@@ -363,8 +363,8 @@ def test_an_honest_bundle_passes_the_same_judge(judge, colour_bundle, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_no_numbers_never_give_a_score(value, judge, colour_bundle, tmp_path):
-    folder = colour_bundle(tmp_path / "bundle")
+def test_weights_that_are_no_numbers_never_give_a_score(value, judge, write_colour_bundle, tmp_path):
+    folder = write_colour_bundle(tmp_path / "bundle")
     for name in ("encoder", "unet"):
         model = onnx.load(folder / f"{name}.onnx")
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, np.float32), "bad"))
@@ -373,7 +373,7 @@ def test_weights_that_are_no_numbers_never_give_a_score(value, judge, colour_bun
         after = list(model.graph.node).index(first) + 1
         model.graph.node.insert(after, helper.make_node("Mul", ["finite", "bad"], ["floats"]))
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-    opened = Bundle.open(colour_bundle(tmp_path / "other")).manifest
+    opened = Bundle.open(write_colour_bundle(tmp_path / "other")).manifest
     write_manifest(folder, model=opened.model, graphs=opened.graphs)
     assert set(list_files(folder)) >= {MANIFEST}
     assert judge(folder)[:2] == ["answered", "error"]

@@ -78,9 +78,9 @@ def images(tmp_path_factory):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-def test_nothing_is_unpickled_compiled_started_or_sent(backend, kind, colour_bundle, images, figure, tmp_path):
+def test_nothing_is_unpickled_compiled_started_or_sent(backend, kind, write_colour_bundle, images, figure, tmp_path):
     pytest.importorskip(backend)
-    bundle = colour_bundle(tmp_path / "bundle")
+    bundle = write_colour_bundle(tmp_path / "bundle")
     if kind == "archive":
         pack(bundle, tmp_path / "bundle.semise")
         bundle = tmp_path / "bundle.semise"
@@ -105,6 +105,6 @@ def test_nothing_is_unpickled_compiled_started_or_sent(backend, kind, colour_bun
         ("import socket; is_watched = True; socket.socket().close()", "socket.__new__"),
     ],
 )
-def test_the_hook_sees_what_it_is_there_for(plant, event, colour_bundle, images, tmp_path):
-    _, events, _ = run(colour_bundle(tmp_path / "bundle"), images, "onnxruntime", plant=plant)
+def test_the_hook_sees_what_it_is_there_for(plant, event, write_colour_bundle, images, tmp_path):
+    _, events, _ = run(write_colour_bundle(tmp_path / "bundle"), images, "onnxruntime", plant=plant)
     assert event in {name for name, _ in events}
