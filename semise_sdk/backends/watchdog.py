@@ -11,8 +11,7 @@ from semise_sdk.errors import BackendError
 
 BASE_SECONDS = 120.0
 SECONDS_PER_ROW = 60.0
-"""A ResNet-50 with a U-Net takes 0.1 s a row of 224 pixels on one core, and 40 s of the largest canvas: what is over
-this is no slow machine."""
+"""Generous, for it is there for runs that never end and not for slow ones."""
 
 _TICK = 1.0
 
