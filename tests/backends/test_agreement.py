@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from semise_export.onnx import graph_entry
+from semise_export.onnx import graph_entry, save_graph
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.backends.pytorch import PyTorchBackend
 from semise_sdk.bundle import write_manifest
@@ -219,7 +220,8 @@ def run(graphs, tmp_path_factory) -> Path:
     (root / "checkpoint" / "model.json").write_text(json.dumps(model.to_json()))
     entries = {}
     for name, graph in graphs.items():
-        (root / "bundle" / f"{name}.onnx").write_bytes(graph.content())
+        # as an export saves it: without the exporter's notes beside each node
+        (root / "bundle" / f"{name}.onnx").write_bytes(save_graph(onnx.load_from_string(graph.content()), name))
         entries[name] = graph_entry(root / "bundle" / f"{name}.onnx")
     write_manifest(root / "bundle", model=model, graphs=entries)
     return root
