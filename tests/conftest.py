@@ -202,8 +202,8 @@ def lenient_bundle(tmp_path_factory) -> Path:
     import numpy as np
     import onnx.parser
 
+    from semise_export.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.manifest import GraphEntry, TensorSpec
     from semise_sdk.references import ReferenceBank
     from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
 
@@ -220,14 +220,13 @@ def lenient_bundle(tmp_path_factory) -> Path:
         severity_map_vectors = ReduceMean<keepdims = 1>(floats, sides) }"""
     model = onnx.parser.parse_model(text)
     (folder / "encoder.onnx").write_bytes(model.SerializeToString())
-    outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
     ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
     network = NetworkConfig(
         encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0, decoder_channels=()
     )
     spec = InputSpec(height=32, width=32, intensity="percentile(0,100)", dicom=DicomPolicy(sop_classes=("any",)))
     info = ModelInfo(name="colour", spec=spec, labels=("blue", "red"), network=network)
-    write_manifest(folder, model=info, graphs={"encoder": GraphEntry(file="encoder.onnx", inputs={}, outputs=outputs)})
+    write_manifest(folder, model=info, graphs={"encoder": graph_entry(folder / "encoder.onnx")})
     return folder
 
 
