@@ -13,20 +13,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from semise_sdk import signing
 from semise_sdk.archive import extract, write_archive
 from semise_sdk.atomic import write_bytes
-from semise_sdk.errors import BundleError, SpecError
-from semise_sdk.integrity import hash_file, list_files, read_verified, verify
+from semise_sdk.errors import BundleError
+from semise_sdk.graph_policy import check_policy
+from semise_sdk.integrity import hash_file, list_files, read_limited, read_verified, verify
+from semise_sdk.interface import check_interface
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
 from semise_sdk.references import MAX_REFERENCES, ReferenceBank
+from semise_sdk.run_folder import REFERENCES, RunModel, is_run, open_run
+from semise_sdk.signing import SIGNATURE, PublicKey, check_signature, own_work, required_key, signature_of
 from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
 from semise_sdk.version import __version__
+
+# fmt: off
+__all__ = [
+    "CALIBRATION", "GOLDEN", "MANIFEST", "MODEL_CARD", "MODEL_FILES", "REFERENCES", "SUFFIX", "WEIGHTS", "Bundle",
+    "GraphFile", "GraphName", "RunModel", "is_run", "open_run", "pack", "sign", "write_manifest",
+]
+# fmt: on
 
 GraphName = Literal["encoder", "classifier", "unet"]
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-REFERENCES = "references.safetensors"
 CALIBRATION = "calibration.json"
 MODEL_CARD = "MODEL_CARD.md"
 GOLDEN = "golden/"
@@ -35,8 +46,6 @@ MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, GOLDEN, MODEL_CARD)
 SUFFIX = ".semise"
 
 _MAX_MANIFEST_BYTES = 16 << 20
-# The key `location` of a TensorProto's external_data entry, as it stands in the serialised graph.
-_EXTERNAL_DATA = b"\x0a\x08location\x12"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +72,11 @@ class GraphFile:
         """Returns the graph, proven again to be what the manifest promised: what is parsed is what was hashed.
 
         Raises:
-            BundleError: it was altered since the bundle was opened, or it refers to data outside of itself.
+            BundleError: it was altered since the bundle was opened, or it is no graph that ``semise export`` writes
+                (see :func:`semise_sdk.graph_policy.check_policy`).
         """
         content = read_verified(self.path, self.sha256)
-        if _EXTERNAL_DATA in content:
-            raise BundleError(f"expected {self.path.name} to hold its own weights, found external data: do not use it")
+        check_policy(content, inputs=self.inputs, outputs=self.outputs, name=self.path.name)
         return content
 
 
@@ -80,29 +89,42 @@ class Bundle:
         folder: The bundle's folder.
         manifest: Its manifest.
         scratch: A temporary folder that goes with the bundle, where a ``.semise`` file was unpacked.
+        signed_by: Fingerprint of the key that its signature was checked with; None where none was asked for.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, scratch: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, scratch: Path | None = None, signed_by: str | None = None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.signed_by = signed_by
         self._finalizer = weakref.finalize(self, _remove, scratch, os.getpid()) if scratch else None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, public_key: PublicKey | None = None) -> Self:
         """Returns the bundle in a folder or in a ``.semise`` file.
 
+        Args:
+            path: Where it is.
+            public_key: The key that must have signed it; ``$SEMISE_PUBLIC_KEY`` by default. Without either, a
+                signature is not looked at.
+
         Raises:
-            BundleError: there is none, or it is damaged, altered, incomplete or holds what no bundle holds.
+            BundleError: there is none, it is damaged, altered, incomplete or holds what no bundle holds, or it is not
+                signed by the key.
+            ConfigError: the key cannot be used.
         """
-        where = Path(path)
+        where, key = Path(path), required_key(public_key)
         if where.is_dir():
-            return cls(where, _verified_manifest(where))
+            manifest, signed_by = _verified_manifest(where, key)
+            return cls(where, manifest, signed_by=signed_by)
         if not where.is_file():
             raise BundleError(f"expected a bundle, found nothing at {where}: make one with semise export RUN")
         scratch = Path(tempfile.mkdtemp(prefix="semise-"))  # only its owner may enter it
         try:
             extract(where, scratch)
-            return cls(scratch, _verified_manifest(scratch), scratch=scratch)
+            manifest, signed_by = _verified_manifest(scratch, key)
+            return cls(scratch, manifest, scratch=scratch, signed_by=signed_by)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
@@ -132,6 +154,13 @@ class Bundle:
         """The model's description."""
         return self.manifest.model
 
+    @property
+    def signature(self) -> str:
+        """What is known of its signature, in a few words."""
+        if self.signed_by is not None:
+            return f"of {self.signed_by}"
+        return "not checked: give --public-key" if (self.folder / SIGNATURE).exists() else "none"
+
     def path(self, name: str) -> Path:
         """Returns where a file of the bundle lies; raises BundleError when the manifest does not list it."""
         if name not in self.manifest.files:
@@ -149,7 +178,10 @@ class Bundle:
         return tuple(precision for precision in PRECISIONS if precision in carried)
 
     def graph(self, name: GraphName, precision: Precision = "fp32") -> GraphFile:
-        """Returns one graph; raises BundleError when the bundle carries none of that name and precision."""
+        """Returns one graph; raises BundleError when the bundle carries none of that name and precision.
+
+        It takes and gives what the model's description says, as the manifest tells it.
+        """
         entry = self.manifest.graphs.get(name if precision == "fp32" else f"{name}_{precision}")
         if entry is None or entry.precision != precision:
             found = ", ".join(sorted(self.manifest.graphs))
@@ -157,6 +189,7 @@ class Bundle:
                 f"expected graph {name} in {precision} in bundle {self.name}, found {found}: add it with semise export "
                 f"RUN --precision {precision}"
             )
+        check_interface(self.model, name, entry)
         return GraphFile(
             name=name,
             precision=precision,
@@ -168,7 +201,8 @@ class Bundle:
 
     def references(self) -> ReferenceBank:
         """Returns the bundle's bank of healthy references; raises BundleError when it has none."""
-        return ReferenceBank.from_file(self.path(REFERENCES), mode=self.model.reference_mode)
+        content, width = self.read(REFERENCES), self.model.network.vector_dim
+        return ReferenceBank.from_bytes(content, mode=self.model.reference_mode, name=REFERENCES, width=width)
 
     def reference_pictures(self) -> dict[int, bytes]:
         """Returns the PNG thumbnails of its references by their place in the bank; none unless exported with them."""
@@ -194,62 +228,9 @@ class Bundle:
         self.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunModel:
-    """The model of a finished run folder: weights and references, but no graphs, so for the pytorch backend only."""
-
-    name: str
-    model: ModelInfo
-    weights: Path
-    references_file: Path
-
-    @property
-    def sha256(self) -> str:
-        """The sha256 of its weights and its description: it names this model and no other."""
-        files = (self.weights, self.weights.with_name("model.json"))
-        return hashlib.sha256(" ".join(map(hash_file, files)).encode()).hexdigest()
-
-    def references(self) -> ReferenceBank:
-        """Returns the bank of healthy training images."""
-        return ReferenceBank.from_file(self.references_file, mode=self.model.reference_mode)
-
-    def reference_pictures(self) -> dict[int, bytes]:
-        """Returns none: only a bundle carries thumbnails, where its export was asked for them."""
-        return {}
-
-    def close(self) -> None:
-        """Does nothing: a run folder holds nothing open."""
-
-
 def reference_picture(index: int) -> str:
     """Returns the name in a bundle of the thumbnail of the reference at ``index`` of its bank."""
     return f"{REFERENCE_PICTURES}{index:04d}.png"
-
-
-def is_run(path: Path) -> bool:
-    """Returns whether ``path`` is a run folder with a finished model."""
-    return (path / "checkpoint" / "model.json").is_file()
-
-
-def open_run(path: str | os.PathLike[str]) -> RunModel:
-    """Returns the model of a run folder.
-
-    Raises:
-        BundleError: the run is not finished, or its files are damaged.
-    """
-    run = Path(path)
-    checkpoint = run / "checkpoint"
-    if not is_run(run):
-        raise BundleError(f"expected a finished run in {run}, found no checkpoint/model.json: semise train --resume")
-    try:
-        model = ModelInfo.from_json(json.loads((checkpoint / "model.json").read_bytes()))
-    except (OSError, ValueError, TypeError, SpecError) as error:
-        raise BundleError(f"expected {checkpoint / 'model.json'} to describe a model, found {error}") from error
-    files = {"weights": checkpoint / "model.safetensors", "references_file": checkpoint / REFERENCES}
-    for file in files.values():
-        if not file.is_file():
-            raise BundleError(f"expected {file}, found it missing: train again")
-    return RunModel(name=model.name, model=model, **files)
 
 
 def write_manifest(
@@ -262,11 +243,13 @@ def write_manifest(
 ) -> Manifest:
     """Hashes every file in ``folder`` and writes its manifest.json last, whole or not at all; returns it.
 
+    A signature of what stood there before goes.
+
     Raises:
         BundleError: a file is of a kind that no bundle holds, or a graph of the model is missing.
         OutputError: the manifest cannot be written.
     """
-    files = {name: hash_file(path) for name, path in list_files(folder).items() if name != MANIFEST}
+    files = {name: hash_file(path) for name, path in list_files(folder).items() if name not in (MANIFEST, SIGNATURE)}
     manifest = Manifest(
         name=model.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -279,6 +262,7 @@ def write_manifest(
     )
     text = json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n"
     checked = Manifest.from_json(text)
+    (folder / SIGNATURE).unlink(missing_ok=True)
     write_bytes(folder / MANIFEST, text.encode())
     return checked
 
@@ -292,23 +276,44 @@ def pack(folder: Path, target: Path) -> None:
     """
     if target.suffix != SUFFIX:
         raise BundleError(f"expected a name that ends in {SUFFIX}, found {target.name}")
-    with Bundle.open(folder) as bundle:
-        write_archive(
-            {MANIFEST: folder / MANIFEST} | {name: bundle.path(name) for name in bundle.manifest.files}, target
-        )
+    with own_work(), Bundle.open(folder) as bundle:
+        beside = [name for name in (MANIFEST, SIGNATURE) if (folder / name).exists()]
+        write_archive({name: folder / name for name in (*beside, *bundle.manifest.files)}, target)
 
 
-def _verified_manifest(folder: Path) -> Manifest:
+def sign(path: Path, key: Path, *, passphrase: bytes | None = None) -> None:
+    """Signs the verified bundle in a folder or a ``.semise`` file, in its place; a signature that it has is replaced.
+
+    Args:
+        path: The bundle.
+        key: Ed25519 private key in PEM, as ``semise keygen`` writes it.
+        passphrase: The key's, where it has one.
+
+    Raises:
+        BundleError: the bundle is not sound.
+        ConfigError: the key cannot be used.
+        OutputError: the signature cannot be written.
+    """
+    with own_work(), Bundle.open(path) as bundle:
+        manifest = read_limited(bundle.folder / MANIFEST, _MAX_MANIFEST_BYTES)
+        write_bytes(bundle.folder / SIGNATURE, signature_of(manifest, key, passphrase=passphrase))
+        if not path.is_dir():
+            pack(bundle.folder, path)
+
+
+def _verified_manifest(folder: Path, key: PublicKey | None) -> tuple[Manifest, str | None]:
     if not (folder / MANIFEST).is_file():
         hint = f"give {folder / 'bundle'}, or semise export {folder}" if is_run(folder) else "get the bundle again"
         raise BundleError(f"expected {MANIFEST} in {folder}, found none: {hint}")
     files = list_files(folder)
-    path = files.pop(MANIFEST)
-    if path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"expected {MANIFEST} of at most {_MAX_MANIFEST_BYTES:,} bytes, found more: do not use it")
-    manifest = Manifest.from_json(path.read_bytes())
+    content, signature = read_limited(files.pop(MANIFEST), _MAX_MANIFEST_BYTES), files.pop(SIGNATURE, None)
+    signed_by = None
+    if key is not None:
+        found = None if signature is None else read_limited(signature, signing.MAX_BYTES)
+        signed_by = check_signature(content, found, key)
+    manifest = Manifest.from_json(content)
     verify(files, manifest.files)
-    return manifest
+    return manifest, signed_by
 
 
 def _remove(folder: Path, owner: int) -> None:

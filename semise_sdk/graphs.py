@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.bundle import WEIGHTS, Bundle, GraphName, RunModel
@@ -55,12 +56,17 @@ def opener_for(
     device: str,
     threads: int | None = None,
     precision: Precision = "fp32",
+    run_seconds: float | None = None,
 ) -> Opener:
-    """Returns what opens the graphs of ``source``: all of them with the backend that the first one got."""
+    """Returns what opens the graphs of ``source``: all of them with the backend that the first one got.
+
+    A run that takes longer than ``run_seconds`` (see :class:`Graph`) is stopped.
+    """
     chosen: list[str] = []
 
     def open_named(name: GraphName) -> Backend:
         graph = _bundle_graph(source, name, precision) if isinstance(source, Bundle) else _run_graph(source, name)
+        graph = replace(graph, run_seconds=run_seconds)
         opened = open_graph(graph, backend=chosen[0] if chosen else backend, device=device, threads=threads)
         chosen.append(opened.name)
         return opened

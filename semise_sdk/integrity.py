@@ -82,6 +82,22 @@ def read_verified(path: Path, sha256: str) -> bytes:
     return data
 
 
+def read_limited(path: Path, most: int) -> bytes:
+    """Returns the content of a regular file of at most ``most`` bytes; a link is refused.
+
+    Raises:
+        BundleError: it cannot be read, or it is larger.
+    """
+    try:
+        with _open_regular(path) as stream:
+            data = stream.read(most + 1)
+    except OSError as error:
+        raise BundleError(f"could not read {path}: {error.strerror}; check its permissions") from error
+    if len(data) > most:
+        raise BundleError(f"expected {path.name} of at most {most:,} bytes, found more: do not use it")
+    return data
+
+
 def verify(files: Mapping[str, Path], promised: Mapping[str, str]) -> None:
     """Proves that ``files`` are exactly those promised, by name and sha256.
 

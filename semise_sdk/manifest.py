@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from semise_sdk.errors import BundleError, SpecError
+from semise_sdk.model_policy import check_model, check_text
 from semise_sdk.results import INTENDED_USE
 from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
 
@@ -105,7 +106,7 @@ class Manifest:
 
 def _parsed(text: str | bytes) -> dict[str, object]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"expected a JSON manifest, found {error}") from error
     if not isinstance(data, dict):
@@ -115,6 +116,18 @@ def _parsed(text: str | bytes) -> dict[str, object]:
     if unknown and data.get("schema") == SCHEMA:
         raise BundleError(f"expected only keys of schema {SCHEMA} in the manifest, found {', '.join(unknown)}")
     return data
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # Readers differ in which of two they take, so that one may be shown and another run.
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        raise ValueError("a key twice in one object")
+    return data
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name}, which is no JSON")
 
 
 def _model(data: object) -> ModelInfo:
@@ -127,6 +140,7 @@ def _model(data: object) -> ModelInfo:
             raise SpecError(f"expected {model.network.classes} labels, found {len(labels)}")
     except (SpecError, TypeError, ValueError) as error:
         raise BundleError(f"expected the manifest to describe a model, found otherwise: {error}") from error
+    check_model(model)
     return model
 
 
@@ -185,7 +199,7 @@ def _text(data: Mapping[str, object], key: str) -> str:
     value = data.get(key)
     if not isinstance(value, str):
         raise BundleError(f"expected {key} in the manifest to be a text, found {type(value).__name__}")
-    return value
+    return check_text(key, value)
 
 
 def _mapping(data: Mapping[str, object], key: str) -> dict[str, object]:

@@ -24,6 +24,7 @@ from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
 from semise_sdk.postprocess import ranked
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
+from semise_sdk.signing import PublicKey, required_key
 from semise_sdk.spec import ModelInfo, Precision
 from semise_sdk.tasks import (
     Needs,
@@ -105,6 +106,8 @@ class Predictor:
         precision: Precision = "fp32",
         isolate: bool = True,
         limits: ReaderLimits | None = None,
+        public_key: PublicKey | None = None,
+        run_seconds: float | None = None,
     ) -> Self:
         """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
 
@@ -121,26 +124,41 @@ class Predictor:
                 in this process, faster and with no process started, for files that are trusted: a decoder that
                 crashes then ends this process.
             limits: What each of these processes may use; None for what :class:`ReaderLimits` says.
+            public_key: The key that must have signed the bundle, PEM or a file of it; ``$SEMISE_PUBLIC_KEY`` by
+                default. Where there is one, an unsigned or wrongly signed bundle and every run folder is refused.
+            run_seconds: After how many seconds an engine's run of one batch is stopped with a BackendError; None for
+                120 and 60 more per image. ONNX Runtime and OpenVINO stop between two operators; TensorRT and PyTorch
+                cannot be stopped.
 
         Raises:
-            BundleError: the bundle is damaged, altered or incomplete, or does not carry the precision.
+            BundleError: the bundle is damaged, altered or incomplete, does not carry the precision, or is not signed
+                by the key.
             BackendError: the backend or device cannot be used here.
+            ConfigError: the key cannot be used.
         """
+        if run_seconds is not None and not run_seconds > 0:
+            raise ValueError(f"expected run_seconds above 0, found {run_seconds}")
         path = Path(bundle)
         is_plain_run = is_run(path) and not (path / "manifest.json").exists()
         if is_plain_run and backend not in ("auto", "pytorch"):
             raise BackendError(
                 f"expected backend pytorch for run folder {path}, found {backend}: semise export it first"
             )
+        if is_plain_run and required_key(public_key) is not None:
+            raise BundleError(f"expected a signed bundle, found run folder {path}: semise export and semise sign it")
         check_backend("pytorch" if is_plain_run else backend, device, "fp32" if is_plain_run else precision)
-        source = open_run(path) if is_plain_run else Bundle.open(path)
+        source = open_run(path) if is_plain_run else Bundle.open(path, public_key=public_key)
         if isinstance(source, Bundle):
             source.graph("encoder", precision)
         elif precision != "fp32":
             raise BundleError(
                 f"expected precision fp32 of run folder {path}, found {precision}: semise export it first"
             )
-        graphs = Graphs(opener_for(source, backend=backend, device=device, threads=threads, precision=precision))
+        graphs = Graphs(
+            opener_for(
+                source, backend=backend, device=device, threads=threads, precision=precision, run_seconds=run_seconds
+            )
+        )
         return cls(
             source,
             graphs,

@@ -6,7 +6,7 @@ from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save_file
 
 from semise_sdk.cosine import cosine_distances, unit
@@ -59,23 +59,43 @@ class ReferenceBank:
 
     @classmethod
     def from_file(cls, path: Path, *, mode: ReferenceMode = "mean") -> Self:
-        """Returns the bank that :meth:`save` wrote.
+        """Returns the bank that :meth:`save` wrote; raises BundleError as :meth:`from_bytes` does."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"expected {path} to hold reference vectors, found otherwise: {error}") from error
+        return cls.from_bytes(content, mode=mode, name=str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, mode: ReferenceMode = "mean", name: str, width: int | None = None) -> Self:
+        """Returns the bank in the content of a safetensors file.
+
+        Args:
+            content: The file's bytes.
+            mode: How the vectors become one distance.
+            name: The file's name, for errors.
+            width: D that the vectors must have; None for any.
 
         Raises:
-            BundleError: the file is not safetensors with one usable ``vectors`` of float32 ``[M, D]``.
+            BundleError: it is not safetensors with one usable ``vectors`` of float32 ``[M, D]``.
         """
         try:
-            with safe_open(path, framework="numpy") as tensors:
-                found = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
-                if found != {"vectors": "F32"}:
-                    raise BundleError(f"expected {path} to hold one F32 tensor named vectors, found {found or 'none'}")
-                vectors = tensors.get_tensor("vectors")
-        except (SafetensorError, OSError) as error:
-            raise BundleError(f"expected {path} to hold reference vectors, found otherwise: {error}") from error
+            tensors = dict(deserialize(content))  # type: ignore[no-untyped-call]  # the wheel has no types for it
+        except SafetensorError as error:
+            raise BundleError(f"expected {name} to hold reference vectors, found otherwise: {error}") from error
+        found = {key: tensor["dtype"] for key, tensor in tensors.items()}
+        if found != {"vectors": "F32"}:
+            raise BundleError(f"expected {name} to hold one F32 tensor named vectors, found {found or 'none'}")
+        shape = tensors["vectors"]["shape"]
+        if len(shape) != 2 or (width is not None and shape[1] != width):
+            raise BundleError(
+                f"expected vectors of shape [M, {width or 'D'}] in {name}, found {shape}: export it again"
+            )
+        vectors = np.frombuffer(tensors["vectors"]["data"], "<f4").reshape(shape)
         try:
             return cls(vectors, mode)
         except (ReferenceImageError, SpecError) as error:
-            raise BundleError(f"{path} holds no usable references: {error}; export the bundle again") from error
+            raise BundleError(f"{name} holds no usable references: {error}; export the bundle again") from error
 
     def save(self, path: Path) -> None:
         """Writes the vectors to a safetensors file; raises OutputError where that fails."""

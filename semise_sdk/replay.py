@@ -10,6 +10,7 @@ from semise_sdk.backends import BACKENDS, available
 from semise_sdk.bundle import GOLDEN, WEIGHTS, Bundle
 from semise_sdk.errors import BackendError, BundleError, ParityError
 from semise_sdk.predictor import Predictor
+from semise_sdk.signing import PublicKey
 from semise_sdk.spec import Precision
 
 SCHEMA = 1
@@ -124,35 +125,47 @@ def expected_file(precision: Precision) -> str:
 
 
 def replay(
-    bundle: str | os.PathLike[str], *, backend: str = "auto", device: str = "auto", precision: Precision = "fp32"
+    bundle: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: Precision = "fp32",
+    public_key: PublicKey | None = None,
 ) -> ReplayReport:
     """Returns how the bundle answers its golden pictures here, against the answers at its export.
 
     In fp32 those are torch's; in another precision, that of the first backend that computed in it.
 
     Raises:
-        BundleError: the bundle is damaged, or holds no golden files.
+        BundleError: the bundle is damaged, is not signed by ``public_key``, or holds no golden files.
         BackendError: the backend is missing or refuses the graphs.
     """
-    with Bundle.open(bundle) as opened:
+    with Bundle.open(bundle, public_key=public_key) as opened:
         expected = _read_expected(opened, expected_file(precision))
         images = [opened.path(GOLDEN + answer.file) for answer in expected.answers]
         with Predictor.open(
-            opened.folder, backend=backend, device=device, precision=precision, isolate=False
+            opened.folder,
+            backend=backend,
+            device=device,
+            precision=precision,
+            isolate=False,
+            public_key=public_key,
         ) as predictor:
             found = list(answers(predictor, images))
             name = predictor.backend
     return _compare(expected, found, backend=name, precision=precision)
 
 
-def replay_all(bundle: str | os.PathLike[str]) -> tuple[tuple[ReplayReport, ...], dict[str, str]]:
+def replay_all(
+    bundle: str | os.PathLike[str], *, public_key: PublicKey | None = None
+) -> tuple[tuple[ReplayReport, ...], dict[str, str]]:
     """Returns a replay on every backend in every precision that can run here, and for the others why they cannot.
 
     Raises:
-        BundleError: the bundle is damaged, or holds no golden files.
+        BundleError: the bundle is damaged, is not signed by ``public_key``, or holds no golden files.
         BackendError: no backend can run it, or one that should refuses it.
     """
-    with Bundle.open(bundle) as opened:
+    with Bundle.open(bundle, public_key=public_key) as opened:
         skipped = {entry.name: f"{entry.reason} ({entry.pip})" for entry in available() if entry.reason}
         if WEIGHTS not in opened.manifest.files:
             skipped.setdefault("pytorch", f"the bundle holds no {WEIGHTS}")
@@ -164,7 +177,7 @@ def replay_all(bundle: str | os.PathLike[str]) -> tuple[tuple[ReplayReport, ...]
             if not any(precision in computed[name] for name in chosen):
                 skipped[precision] = "no backend that is installed here computes in it"
         return tuple(
-            replay(opened.folder, backend=name, precision=precision)
+            replay(opened.folder, backend=name, precision=precision, public_key=public_key)
             for precision in opened.precisions
             for name in chosen
             if precision in computed[name]

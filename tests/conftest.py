@@ -23,6 +23,70 @@ TINY = {
 }
 
 
+_COLOUR_OUTPUTS = """float[N,3] embedding, float[N,3] severity_vector, float[N,3] reference_vector,
+    float[N,2,2,3] severity_map_vectors"""
+_COLOUR_BODY = """
+    floats = Cast<to = 1>(pixels)
+    embedding = ReduceMean<keepdims = 0>(floats, sides)
+    severity_vector = Identity(embedding)
+    reference_vector = Identity(embedding)
+    planes = Transpose<perm = [0, 3, 1, 2]>(floats)
+    quarters = AveragePool<kernel_shape = [8, 8], strides = [8, 8]>(planes)
+    severity_map_vectors = Transpose<perm = [0, 2, 3, 1]>(quarters)
+"""
+MASKED_COLOUR_GRAPHS = {
+    "encoder": f"""encoder (uint8[N,16,16,3] pixels) => ({_COLOUR_OUTPUTS})
+        <int64[2] sides = {{1, 2}}> {{{_COLOUR_BODY}}}""",
+    "classifier": """classifier (float[N,3] embedding) => (float[N,2] logits)
+        <float[3,2] weights = {0, 0.02, 0, 0, 0.02, 0}> { logits = Gemm(embedding, weights) }""",
+    "unet": f"""unet (uint8[N,16,16,3] pixels) => (float[N,16,16] mask_logits, {_COLOUR_OUTPUTS})
+        <int64[2] sides = {{1, 2}}, int64 red = {{0}}, float middle = {{100}}> {{
+        {_COLOUR_BODY}
+        reds = Gather<axis = 3>(floats, red)
+        mask_logits = Sub(reds, middle)
+    }}""",
+}
+
+
+@pytest.fixture(scope="session")
+def write_colour_bundle():
+    """Returns what writes a hand-made bundle into a folder: severity is how far the mean colour is from blue."""
+    import numpy as np
+    import onnx.parser
+
+    from semise_export.onnx import graph_entry
+    from semise_sdk.bundle import write_manifest
+    from semise_sdk.references import ReferenceBank
+    from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+
+    def build(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        for name, text in MASKED_COLOUR_GRAPHS.items():
+            graph = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+            (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
+        ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
+        network = NetworkConfig(
+            encoder="none",
+            feature_dim=3,
+            vector_dim=3,
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+            classes=2,
+            decoder_channels=(8,),
+        )
+        model = ModelInfo(
+            name="colour",
+            spec=InputSpec(height=16, width=16, fit="stretch"),
+            labels=("blue", "red"),
+            network=network,
+        )
+        graphs = {name: graph_entry(folder / f"{name}.onnx") for name in MASKED_COLOUR_GRAPHS}
+        write_manifest(folder, model=model, graphs=graphs)
+        return folder
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def packs() -> Path:
     """The real image packs; skips where the checkout has none beside it."""
@@ -111,8 +175,8 @@ def colour_bundle(tmp_path_factory) -> Path:
     import numpy as np
     import onnx.parser
 
+    from semise_export.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.manifest import GraphEntry, TensorSpec
     from semise_sdk.references import ReferenceBank
     from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
@@ -122,8 +186,7 @@ def colour_bundle(tmp_path_factory) -> Path:
     for name, text in COLOUR_GRAPHS.items():
         model = onnx.parser.parse_model(text)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
-        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        graphs[name] = graph_entry(folder / f"{name}.onnx")
     scatter = np.random.default_rng(0).normal(scale=0.1, size=(8, 3)).astype(np.float32)
     ReferenceBank(np.float32([0, 0, 1]) + np.abs(scatter)).save(folder / "references.safetensors")
     network = NetworkConfig(encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=2)
@@ -140,8 +203,8 @@ def lenient_bundle(tmp_path_factory) -> Path:
     import numpy as np
     import onnx.parser
 
+    from semise_export.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.manifest import GraphEntry, TensorSpec
     from semise_sdk.references import ReferenceBank
     from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
 
@@ -158,14 +221,13 @@ def lenient_bundle(tmp_path_factory) -> Path:
         severity_map_vectors = ReduceMean<keepdims = 1>(floats, sides) }"""
     model = onnx.parser.parse_model(text)
     (folder / "encoder.onnx").write_bytes(model.SerializeToString())
-    outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
     ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
     network = NetworkConfig(
         encoder="none", feature_dim=3, vector_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0, decoder_channels=()
     )
     spec = InputSpec(height=32, width=32, intensity="percentile(0,100)", dicom=DicomPolicy(sop_classes=("any",)))
     info = ModelInfo(name="colour", spec=spec, labels=("blue", "red"), network=network)
-    write_manifest(folder, model=info, graphs={"encoder": GraphEntry(file="encoder.onnx", inputs={}, outputs=outputs)})
+    write_manifest(folder, model=info, graphs={"encoder": graph_entry(folder / "encoder.onnx")})
     return folder
 
 

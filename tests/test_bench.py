@@ -10,6 +10,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
+from semise_export.onnx import graph_entry
 from semise_sdk.bench import Case, Latency, Request, Row, Speed, memory, process, run_bench
 from semise_sdk.bench import child as children
 from semise_sdk.bench import run as runs
@@ -21,7 +22,6 @@ from semise_sdk.bench.plot import draw, require_matplotlib
 from semise_sdk.bench.run import BenchReport
 from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BundleError, ConfigError
-from semise_sdk.manifest import GraphEntry
 from semise_sdk.references import ReferenceBank
 from semise_sdk.reporting import SilentReporter
 from semise_sdk.results import Analysis
@@ -60,7 +60,7 @@ def bundle(tmp_path_factory) -> Path:
     model = ModelInfo(
         name="colour", spec=InputSpec(height=16, width=16, fit="stretch"), labels=("blue", "red"), network=network
     )
-    write_manifest(folder, model=model, graphs={"encoder": GraphEntry(file="encoder.onnx", inputs={}, outputs={})})
+    write_manifest(folder, model=model, graphs={"encoder": graph_entry(folder / "encoder.onnx")})
     return folder
 
 

@@ -16,7 +16,13 @@ from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 18]>
-encoder (uint8[N,16,16,3] pixels) => (float[N,16,16,3] embedding) { embedding = Cast<to = 1>(pixels) }
+encoder (uint8[N,16,16,3] pixels) => (float[N,3] embedding, float[N,3] severity_vector, float[N,3] reference_vector,
+    float[N,16,16,3] severity_map_vectors) <int64[2] sides = {1, 2}> {
+    severity_map_vectors = Cast<to = 1>(pixels)
+    embedding = ReduceMean<keepdims = 0>(severity_map_vectors, sides)
+    severity_vector = Identity(embedding)
+    reference_vector = Identity(embedding)
+}
 """
 MODEL = ModelInfo(
     name="toy",
@@ -28,7 +34,10 @@ MODEL = ModelInfo(
 ENTRY = GraphEntry(
     file="encoder.onnx",
     inputs={"pixels": TensorSpec("uint8", ("N", 16, 16, 3))},
-    outputs={"embedding": TensorSpec("float32", ("N", 16, 16, 3))},
+    outputs={
+        **{name: TensorSpec("float32", ("N", 3)) for name in ("embedding", "severity_vector", "reference_vector")},
+        "severity_map_vectors": TensorSpec("float32", ("N", 16, 16, 3)),
+    },
 )
 VECTORS = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -168,7 +177,7 @@ def test_a_graph_with_data_outside_of_itself_is_refused(folder, tmp_path):
     shutil.copy(tmp_path / "out.onnx", folder / "encoder.onnx")
     (folder / MANIFEST).unlink()
     write_manifest(folder, model=MODEL, graphs={"encoder": ENTRY})
-    with pytest.raises(BundleError, match="found external data"):
+    with pytest.raises(BundleError, match="has external data"):
         Bundle.open(folder).graph("encoder").read()
 
 

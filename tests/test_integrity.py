@@ -4,7 +4,7 @@ import os
 import pytest
 
 from semise_sdk.errors import BundleError
-from semise_sdk.integrity import check_name, hash_file, list_files, read_verified, verify
+from semise_sdk.integrity import check_name, hash_file, list_files, read_limited, read_verified, verify
 
 
 @pytest.fixture
@@ -95,3 +95,13 @@ def test_verify_names_what_differs(folder):
         verify(files, {"a.json": promised["a.json"]})
     with pytest.raises(BundleError, match=r"golden/b\.png .*altered"):
         verify(files, {**promised, "golden/b.png": digest(b"other")})
+
+
+def test_reading_is_limited(folder):
+    assert read_limited(folder / "a.json", 2) == b"{}"
+    with pytest.raises(BundleError, match=r"a\.json of at most 1 bytes, found more"):
+        read_limited(folder / "a.json", 1)
+    (folder / "link.json").symlink_to("a.json")
+    for name in ("link.json", "nowhere.json"):
+        with pytest.raises(BundleError, match="could not read"):
+            read_limited(folder / name, 100)

@@ -13,10 +13,10 @@ import onnx.parser
 import pytest
 from PIL import Image
 
+from semise_export.onnx import graph_entry
 from semise_sdk.bundle import Bundle, pack, write_manifest
 from semise_sdk.errors import BackendError, BundleError, DataError, ReferenceImageError
 from semise_sdk.graphs import Graphs
-from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.postprocess import ranked
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import FoundImage
@@ -77,8 +77,7 @@ def make_bundle(folder: Path, names: tuple[str, ...] = ("encoder", "classifier",
     for name in names:
         model = onnx.parser.parse_model(TEXTS[name])
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
-        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        graphs[name] = graph_entry(folder / f"{name}.onnx")
     ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
     write_manifest(folder, model=MODEL, graphs=graphs)
     return folder

@@ -269,3 +269,19 @@ def test_the_nearest_reference_is_that_of_the_smallest_angle_whatever_its_length
     assert [bank.nearest(np.array(vector, np.float32)) for vector in ([9, 1], [2, 3], [-1, 4])] == [0, 1, 2]
     with pytest.raises(SpecError, match="expected 1-dimensional vectors of 2 numbers"):
         bank.nearest(np.zeros(3, np.float32))
+
+
+def test_a_bank_of_another_width_is_refused_and_so_is_one_of_another_shape(tmp_path):
+    ReferenceBank(np.eye(3, dtype=np.float32), "median").save(tmp_path / "bank")
+    content = (tmp_path / "bank").read_bytes()
+    assert ReferenceBank.from_bytes(content, mode="median", name="bank", width=3).vectors.shape == (3, 3)
+    with pytest.raises(BundleError, match=r"expected vectors of shape \[M, 7\] in bank, found \[3, 3\]"):
+        ReferenceBank.from_bytes(content, name="bank", width=7)
+    save_file({"vectors": np.ones(3, np.float32)}, tmp_path / "bank")
+    with pytest.raises(BundleError, match=r"expected vectors of shape \[M, D\] in bank, found \[3\]"):
+        ReferenceBank.from_bytes((tmp_path / "bank").read_bytes(), name="bank")
+
+
+def test_a_file_that_is_not_there_is_a_bundle_error(tmp_path):
+    with pytest.raises(BundleError, match="to hold reference vectors"):
+        ReferenceBank.from_file(tmp_path / "nowhere")

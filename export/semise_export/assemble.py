@@ -36,6 +36,7 @@ from semise_sdk.models.network import load_network
 from semise_sdk.predictor import Predictor
 from semise_sdk.replay import replay
 from semise_sdk.reporting import Reporter, SilentReporter
+from semise_sdk.signing import own_work
 from semise_sdk.spec import PRECISIONS, Precision
 from semise_sdk.version import __version__
 
@@ -52,6 +53,7 @@ _PACKAGES = (
 )
 
 
+@own_work()
 def export_run(
     run: Path,
     *,

@@ -10,7 +10,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from semise_sdk.errors import OutputError, ParityError
+from semise_sdk.errors import BundleError, OutputError, ParityError
+from semise_sdk.graph_policy import check_policy
 from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.models.network import (
     ClassifierGraph,
@@ -72,7 +73,7 @@ def check_graph(path: Path) -> None:
 
     That is: inputs and outputs named as the graph's kind wants them, each with a symbolic batch dimension and no other;
     opset :data:`OPSET`; uint8 pixels consumed by Cast alone (TensorRT refuses any other node); no data outside the
-    file.
+    file; and nothing that the runtime would refuse in a bundle (:func:`semise_sdk.graph_policy.check_policy`).
     """
     model = _checked(path)
     inputs, outputs = _interface(path.stem)
@@ -84,6 +85,15 @@ def check_graph(path: Path) -> None:
     ]
     if problems:
         raise ParityError(f"{path.name}: {'; '.join(problems)}; the exporter did not do what was asked, report it")
+    _check_policy(path)
+
+
+def _check_policy(path: Path) -> None:
+    entry = graph_entry(path)
+    try:
+        check_policy(path.read_bytes(), inputs=entry.inputs, outputs=entry.outputs, name=path.name)
+    except BundleError as error:
+        raise ParityError(f"{error}: no runtime would open it; choose another encoder, or report this one") from error
 
 
 def graph_entry(path: Path, *, precision: Precision = "fp32") -> GraphEntry:

@@ -59,6 +59,8 @@ class Graph:
         outputs: Outputs that it must have.
         network: Architecture, for the pytorch backend.
         weights: Weights of the whole network, for the pytorch backend; None where there are none.
+        run_seconds: After how many seconds a run is stopped, where the engine lets itself be stopped; None for the
+            watchdog's own limit.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Graph:
     outputs: tuple[str, ...] = ()
     network: NetworkConfig | None = None
     weights: Path | None = None
+    run_seconds: float | None = None
 
     def onnx(self, backend: str) -> bytes:
         """Returns the ONNX graph; raises BackendError when there is none for ``backend``."""

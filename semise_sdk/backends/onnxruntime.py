@@ -25,12 +25,13 @@ from semise_sdk.backends.onnxruntime_providers import (
     devices,
     target_of,
 )
+from semise_sdk.backends.watchdog import Watchdog
 from semise_sdk.errors import BackendError
 from semise_sdk.machine import usable_cores
 from semise_sdk.manifest import TensorSpec
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime import InferenceSession, RunOptions, SessionOptions
 
 __all__ = ["NAME", "OnnxRuntimeBackend", "check_device", "devices", "open_graph"]
 
@@ -110,6 +111,7 @@ class OnnxRuntimeBackend:
         self._outputs = tuple(node.name for node in session.get_outputs())
         self._most_rows = target.most_rows
         self._session: InferenceSession | None = session
+        self._watchdog = Watchdog(graph.run_seconds)
         self._bound = None if on_cpu else BoundSession(session, self._outputs, target.place)
         check_outputs(graph, self._outputs)
 
@@ -129,13 +131,21 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """Releases the session once the last run in progress is done."""
         self._session = self._bound = None
+        self._watchdog.close()
 
     def _run(self, inputs: Arrays) -> Arrays:
         session, bound = self._session, self._bound
         if session is None:
             raise BackendError("expected an open backend, found it closed: open the predictor again")
+        options = _run_options()
         try:
-            values = session.run(self._outputs, dict(inputs)) if bound is None else bound.run(inputs)
+            with self._watchdog.watch(rows=len(next(iter(inputs.values()))), stop=lambda: _terminate(options)):
+                if bound is None:
+                    values = session.run(self._outputs, dict(inputs), options)
+                else:
+                    values = bound.run(inputs, options)
+        except BackendError:
+            raise
         except Exception as error:  # its errors share no base class but Exception
             raise BackendError(f"ONNX Runtime could not run the graph: {first_line(error)}") from error
         outputs = dict(zip(self._outputs, values, strict=True))
@@ -153,6 +163,17 @@ def _options(threads: int) -> "SessionOptions":
     # A thread that spins while it waits takes a core from the decoding of the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _run_options() -> "RunOptions":
+    import onnxruntime
+
+    return onnxruntime.RunOptions()
+
+
+def _terminate(options: "RunOptions") -> None:
+    # Looked at between two nodes: a kernel that has started ends first.
+    options.terminate = True
 
 
 def _type(name: str) -> str:

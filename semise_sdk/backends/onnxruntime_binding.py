@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semise_sdk.backends.base import Arrays
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, IOBinding, OrtValue
+    from onnxruntime import InferenceSession, IOBinding, OrtValue, RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class BoundSession:
         self._place = place
         self._idle: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
 
-    def run(self, inputs: Arrays) -> list[NDArray[np.generic]]:
+    def run(self, inputs: Arrays, options: "RunOptions | None" = None) -> list[NDArray[np.generic]]:
         """Returns the outputs in order, in memory of the caller's own."""
         lane = self._borrow()
         try:
@@ -61,7 +61,7 @@ class BoundSession:
             for name in self._outputs:
                 lane.binding.bind_output(name, self._place.device, self._place.index)
             lane.binding.synchronize_inputs()
-            self._session.run_with_iobinding(lane.binding)
+            self._session.run_with_iobinding(lane.binding, options)
             lane.binding.synchronize_outputs()
             # On the CPU they are views of memory that the binding lets go of.
             return [np.array(values) for values in lane.binding.copy_outputs_to_cpu()]

@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from semise_sdk.backends.base import (
     check_rows,
     first_line,
 )
+from semise_sdk.backends.watchdog import allowed_seconds, late
 from semise_sdk.errors import BackendError
 from semise_sdk.machine import usable_cores
 from semise_sdk.manifest import TensorSpec
@@ -100,6 +101,7 @@ class OpenVinoBackend:
         }
         self._outputs = tuple(_output_name(port) for port in compiled.outputs)
         check_outputs(graph, self._outputs)
+        self._run_seconds = graph.run_seconds
         self._requests: queue.SimpleQueue[InferRequest | None] = queue.SimpleQueue()
         for _ in range(self.concurrency):
             self._requests.put(compiled.create_infer_request())
@@ -123,13 +125,23 @@ class OpenVinoBackend:
     def _infer(self, inputs: Arrays) -> Arrays:
         with self._request() as request:
             try:
-                request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+                request.start_async(dict(inputs), share_inputs=True)
+                self._wait(request, rows=len(next(iter(inputs.values()))))
                 # The request's own memory is written again by the next run.
                 return {
                     name: np.array(request.get_output_tensor(index).data) for index, name in enumerate(self._outputs)
                 }
             except RuntimeError as error:
                 raise BackendError(f"OpenVINO could not run the graph: {first_line(error)}") from error
+
+    def _wait(self, request: "InferRequest", *, rows: int) -> None:
+        seconds = allowed_seconds(rows, self._run_seconds)
+        if not request.wait_for(int(1000 * seconds)):
+            request.cancel()
+            with suppress(RuntimeError):  # it says that it was cancelled
+                request.wait()
+            raise BackendError(late(seconds))
+        request.wait()  # over by now; this raises what went wrong
 
     @contextmanager
     def _request(self) -> Iterator["InferRequest"]:

@@ -21,6 +21,7 @@ from semise_sdk.cli import (
     export,
     ledger,
     predict,
+    signatures,
     timeline,
     train,
 )
@@ -44,7 +45,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (demo, data, train, compare, evaluate, export, predict, ledger, compare_images, timeline, bundles, bench):
+GROUPS = (
+    demo,
+    data,
+    train,
+    compare,
+    evaluate,
+    export,
+    predict,
+    ledger,
+    compare_images,
+    timeline,
+    signatures,
+    bundles,
+    bench,
+)
+
+for group in GROUPS:
     group.register(app)
 
 

@@ -46,6 +46,7 @@ class Engine:
     threads: int | None
     precision: str
     isolate: bool = True
+    public_key: Path | None = None
 
 
 class Batch:
@@ -141,6 +142,7 @@ def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
             threads=engine.threads,
             precision=parse_precision(engine.precision),
             isolate=engine.isolate,
+            public_key=engine.public_key,
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)

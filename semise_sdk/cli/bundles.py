@@ -13,7 +13,7 @@ from semise_sdk import __version__
 from semise_sdk.backends import Availability, available, conflicts
 from semise_sdk.bundle import MANIFEST, Bundle, is_run, open_run
 from semise_sdk.cli.batch import find_bundle
-from semise_sdk.cli.console import JsonOption, print_json, stdout
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, print_json, stdout
 from semise_sdk.cli.export import parity_table
 from semise_sdk.errors import EXIT_OK, EXIT_USAGE
 from semise_sdk.machine import has_nvidia_gpu, usable_cores, usable_memory
@@ -32,6 +32,7 @@ def info(
     bundle: Annotated[
         Path | None, typer.Argument(help="Bundle or run; the project's newest bundle by default.", show_default=False)
     ] = None,
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prints what a bundle is: its model, its graphs, its parity figures and where it comes from."""
@@ -43,12 +44,12 @@ def info(
         else:
             _print_pairs(_model_facts(model))
         return
-    with Bundle.open(path) as opened:
-        manifest = opened.manifest
+    with Bundle.open(path, public_key=public_key) as opened:
+        manifest, signature = opened.manifest, opened.signature
     if as_json:
-        print_json(manifest.to_json())
+        print_json({**manifest.to_json(), "signature": signature})
     else:
-        _print_manifest(manifest)
+        _print_manifest(manifest, signature)
 
 
 def doctor(as_json: JsonOption = False) -> int:
@@ -131,13 +132,14 @@ def _print_dicom(kinds: Iterable[Support]) -> None:
     stdout.print(table)
 
 
-def _print_manifest(manifest: Manifest) -> None:
+def _print_manifest(manifest: Manifest, signature: str) -> None:
     facts = {
         "bundle": manifest.name,
         "intended use": manifest.intended_use,
         "created": f"{manifest.created} by semise {manifest.sdk_version}",
         **_model_facts(manifest.model),
         "files": len(manifest.files) + 1,
+        "signature": signature,
         **{f"provenance: {name}": value for name, value in manifest.provenance.items()},
     }
     _print_pairs(facts)

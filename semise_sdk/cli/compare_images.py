@@ -10,7 +10,7 @@ from rich.table import Table
 
 from semise_sdk.atomic import write_text
 from semise_sdk.cli.batch import Engine, found_images, open_predictor
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, printable, stdout
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, stdout
 from semise_sdk.cli.predict import Backend, BundleOption, Device, PrecisionOption, Reference, Threads
 from semise_sdk.comparison import ImageComparison
 from semise_sdk.comparison_document import comparison_document, comparison_sentence
@@ -32,6 +32,7 @@ def compare_images(
     device: Device = "auto",
     precision: PrecisionOption = "fp32",
     threads: Threads = None,
+    public_key: PublicKeyOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the comparison, as JSON.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -43,7 +44,13 @@ def compare_images(
     """
     found_images((first, second))  # both are there before a model is loaded
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=None, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=None,
+        threads=threads,
+        precision=precision,
+        public_key=public_key,
     )
     with open_predictor(engine, quiet=quiet) as predictor:
         comparison = predictor.compare_images(first, second, reference=reference)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -28,6 +29,10 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = PipedConsole(highlight=False, soft_wrap=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(help="Key that must have signed the bundle; $SEMISE_PUBLIC_KEY by default.", show_default=False),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
 
 

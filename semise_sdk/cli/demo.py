@@ -21,6 +21,7 @@ from semise_sdk.evaluation import EvaluationReport
 from semise_sdk.phantoms import write_phantoms
 from semise_sdk.predictor import Predictor
 from semise_sdk.results import Ranking
+from semise_sdk.signing import own_work
 from semise_sdk.writers import text_file, write_ranking
 
 Made = TypeVar("Made")
@@ -85,7 +86,7 @@ def run_demo(out: Path, *, seed: int, reporter: ConsoleReporter, quiet: bool) ->
     run = _timed(seconds, "train", lambda: train(config, out / "run", reporter=reporter)).root
     bundle = _timed(seconds, "export", lambda: export_run(run, reporter=reporter))
     images = labeled_images(run, None, columns="", part="test")
-    with Predictor.open(bundle, isolate=False) as predictor:
+    with own_work(), Predictor.open(bundle, isolate=False) as predictor:
         report = _timed(seconds, "evaluate", lambda: measure_predictor(predictor, images, quiet=quiet))
         ranking = _timed(seconds, "rank", lambda: _rank(predictor, images))
         _draw(ranking, images, predictor, out / "contact_sheet.png")

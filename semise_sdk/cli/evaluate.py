@@ -10,7 +10,7 @@ from rich.table import Table
 from semise_sdk.assessment import LabeledImage, gather
 from semise_sdk.atomic import write_text
 from semise_sdk.cli.batch import parse_precision
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout, tracked
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout, tracked
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.evaluation import EvaluationReport
 from semise_sdk.evaluation import evaluate as measure
@@ -38,6 +38,7 @@ def evaluate(
     backend: Annotated[str, typer.Option(help="Backend of a bundle; see semise doctor.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of the backend.")] = "auto",
     precision: Annotated[str, typer.Option(help="Precision of a bundle's graphs.")] = "fp32",
+    public_key: PublicKeyOption = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -45,7 +46,9 @@ def evaluate(
     """Measures a run or a bundle on labelled images, with 95 % intervals by group."""
     is_run = (model / "checkpoint").is_dir()
     chosen = "pytorch" if is_run and backend == "auto" else backend
-    with Predictor.open(model, backend=chosen, device=device, precision=parse_precision(precision)) as opened:
+    with Predictor.open(
+        model, backend=chosen, device=device, precision=parse_precision(precision), public_key=public_key
+    ) as opened:
         images = labeled_images(model, data, columns=columns, part=part, labels=opened.model.labels)
         say(f"evaluating {len(images)} images", quiet=quiet)
         report = measure_predictor(opened, images, quiet=quiet)

@@ -9,12 +9,13 @@ from rich.table import Column, Table
 
 from semise_sdk.bundle import SUFFIX, Bundle
 from semise_sdk.cli.batch import parse_precision
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, say, stdout
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import ConfigError
 from semise_sdk.project import newest_run
 from semise_sdk.replay import QUANTITIES, ReplayReport, replay, replay_all
 from semise_sdk.reporting import Reporter
+from semise_sdk.signing import own_work
 
 if TYPE_CHECKING:
     from semise_export.tensorrt import EngineRow
@@ -103,7 +104,7 @@ def export(
 def _build_engines(folder: Path, *, reporter: Reporter) -> tuple["EngineRow", ...]:
     from semise_export.tensorrt import build_engines
 
-    with Bundle.open(folder) as bundle:
+    with own_work(), Bundle.open(folder) as bundle:
         return build_engines(bundle, reporter=reporter)
 
 
@@ -112,14 +113,20 @@ def verify(
     backend: Annotated[str, typer.Option(help="all, or one that semise doctor lists.")] = "all",
     device: Annotated[str, typer.Option(help="Device of a backend that is named.")] = "auto",
     precision: Annotated[str, typer.Option(help="Precision on a backend that is named.")] = "fp32",
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Checks a bundle's files, and replays its golden pictures here as torch answered them at the export."""
+    """Checks a bundle's files, and replays its golden pictures here as torch answered them at the export.
+
+    Where a key is required, the bundle must be signed by it.
+    """
     if backend == "all":
-        reports, skipped = replay_all(bundle)
+        reports, skipped = replay_all(bundle, public_key=public_key)
     else:
-        reports, skipped = (replay(bundle, backend=backend, device=device, precision=parse_precision(precision)),), {}
+        chosen = parse_precision(precision)
+        report = replay(bundle, backend=backend, device=device, precision=chosen, public_key=public_key)
+        reports, skipped = (report,), {}
     if as_json:
         print_json(
             {
@@ -139,13 +146,14 @@ def verify(
 
 def parity_table(rows: Sequence[Row]) -> Table:
     """Returns the parity figures of a bundle, a column for each backend."""
-    heads = (Column(f"{row['backend']} {row['precision']}", overflow="fold") for row in rows)
+    # What a manifest says of its parity is shown, not trusted: no markup, and a key may be missing.
+    heads = (Column(printable(f"{row.get('backend')} {row.get('precision')}"), overflow="fold") for row in rows)
     table = Table("against torch, fp32", *heads)
     for key, name, form in FIGURES:
         table.add_row(name, *(_figure(row.get(key), form) for row in rows))
     for key, name, form in STABILITY:
         table.add_row(name, *(_figure(_independence(row).get(key), form) for row in rows))
-    table.add_row("result", *("passed" if row["passed"] else "failed" for row in rows))
+    table.add_row("result", *("passed" if row.get("passed") else "failed" for row in rows))
     return table
 
 
@@ -169,7 +177,7 @@ def _newest() -> Path:
 
 
 def _print_export(folder: Path, *, packed: bool, engines: Sequence["EngineRow"], as_json: bool) -> None:
-    with Bundle.open(folder) as bundle:
+    with own_work(), Bundle.open(folder) as bundle:
         rows = bundle.manifest.parity
     if as_json:
         archive = str(folder.with_name(folder.name + SUFFIX)) if packed else None

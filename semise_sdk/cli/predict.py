@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semise_sdk.atomic import atomic_file
 from semise_sdk.cli.batch import Batch, Engine, chosen_layout, open_batch, result_stream
-from semise_sdk.cli.console import JsonOption, QuietOption
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption
 from semise_sdk.cli.ledger import classify_run, rank_run, veiled
 from semise_sdk.cli.run_options import KeyOption, PartOption, PhiOption, RunOption, RunOptions
 from semise_sdk.cli.worklist import check_report, write_report
@@ -78,6 +78,7 @@ def rank(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     maps: Maps = None,
@@ -104,6 +105,7 @@ def rank(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     check_report(report, out)
     with open_batch(images, engine, quiet=quiet) as batch:
@@ -138,6 +140,7 @@ def classify(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     run: RunOption = None,
@@ -157,6 +160,7 @@ def classify(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
@@ -184,6 +188,7 @@ def segment(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -198,6 +203,7 @@ def segment(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
@@ -219,6 +225,7 @@ def analyze(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -233,6 +240,7 @@ def analyze(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
@@ -254,6 +262,7 @@ def embed(
     batch_size: BatchSize = None,
     threads: Threads = None,
     isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
     out: Annotated[
         Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
     ] = None,
@@ -270,6 +279,7 @@ def embed(
         threads=threads,
         precision=precision,
         isolate=isolate,
+        public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         answers = (answer for _, answer in batch.answers("embedding", batch.predictor.iter_embed))

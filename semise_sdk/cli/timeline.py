@@ -11,7 +11,7 @@ from rich.table import Table
 
 from semise_sdk.cli.batch import Engine, chosen_layout, open_predictor, result_stream
 from semise_sdk.cli.compare_images import number
-from semise_sdk.cli.console import JsonOption, QuietOption, printable, say, stdout, tracked
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, printable, say, stdout, tracked
 from semise_sdk.cli.predict import (
     Backend,
     BatchSize,
@@ -54,6 +54,7 @@ def timeline(
     precision: PrecisionOption = "fp32",
     batch_size: BatchSize = None,
     threads: Threads = None,
+    public_key: PublicKeyOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the rows; a table on standard output by default.")] = None,
     layout: LayoutOption = None,
     as_json: JsonOption = False,
@@ -69,7 +70,13 @@ def timeline(
     if report is not None:
         require_jinja()
     engine = Engine(
-        bundle=bundle, backend=backend, device=device, batch_size=batch_size, threads=threads, precision=precision
+        bundle=bundle,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+        public_key=public_key,
     )
     with open_predictor(engine, quiet=quiet) as predictor:
         found = _timeline(predictor, visits, reference, quiet=quiet)

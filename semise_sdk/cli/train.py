@@ -16,6 +16,7 @@ from semise_sdk.cli.requirements import training_installed
 from semise_sdk.errors import ConfigError, DataError
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import Project, load_project, newest_run
+from semise_sdk.signing import own_work
 
 
 def register(app: typer.Typer) -> None:
@@ -110,7 +111,7 @@ def _measure(root: Path, *, as_json: bool, quiet: bool) -> None:
     except DataError as error:
         say(f"not measured: {error}", quiet=quiet)
         return
-    with Predictor.open(root, backend="pytorch", isolate=False) as predictor:
+    with own_work(), Predictor.open(root, backend="pytorch", isolate=False) as predictor:
         report = measure_predictor(predictor, images, quiet=quiet)
     write_text(root / "evaluation.json", json.dumps(report.to_json(), indent=2) + "\n")
     if as_json:

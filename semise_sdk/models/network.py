@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -13,6 +13,8 @@ from semise_sdk.models.encoder import Encoder, Features, TimmBody
 from semise_sdk.models.heads import SeverityHead, grade_classifier, projection_head
 from semise_sdk.models.unet import MaskDecoder
 from semise_sdk.spec import NetworkConfig
+
+_DTYPES = {"F32", "F16", "BF16", "I64"}
 
 
 class EncoderOutputs(NamedTuple):
@@ -121,13 +123,49 @@ class UnetGraph(nn.Module):
 def load_network(config: NetworkConfig, weights: Path) -> SemiSeNetwork:
     """Returns the network of ``config`` with the weights of a safetensors file, in eval mode on the CPU.
 
+    The file is compared with the network's outline before memory is taken for either.
+
     Raises:
         BundleError: the file is damaged or its tensors are not this network's.
     """
-    network = SemiSeNetwork(config)
+    outline = _outline(config)
     try:
-        tensors = load_file(weights)
-        network.load_state_dict(tensors)
+        if outline is not None:
+            _check_tensors(outline, weights)
+        network = _filled(outline, config)
+        network.load_state_dict(load_file(weights))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise BundleError(f"expected {weights} to hold this network's weights, found otherwise: {error}") from error
     return network.eval()
+
+
+def _outline(config: NetworkConfig) -> SemiSeNetwork | None:
+    """Returns the network with shapes but no memory; None where its encoder computes with values as it is built."""
+    try:
+        with torch.device("meta"):
+            return SemiSeNetwork(config)
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _filled(outline: SemiSeNetwork | None, config: NetworkConfig) -> SemiSeNetwork:
+    """Returns a network whose values are all to be loaded: drawing some to start training with would be for nothing."""
+    if outline is None or set(dict(outline.named_buffers())) - set(outline.state_dict()):
+        return SemiSeNetwork(config)
+    return outline.to_empty(device="cpu")
+
+
+def _check_tensors(outline: SemiSeNetwork, weights: Path) -> None:
+    wanted = {name: list(tensor.shape) for name, tensor in outline.state_dict().items()}
+    with safe_open(weights, framework="numpy") as tensors:
+        slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118  # it is no mapping
+        found = {name: piece.get_shape() for name, piece in slices.items()}
+        kinds = {name for name, piece in slices.items() if piece.get_dtype() not in _DTYPES}
+    # A missing vector may have come later than the file (see CentredLinear): loading decides.
+    missing = {name for name, shape in wanted.items() if name not in found and len(shape) > 1}
+    wrong = sorted({name for name, shape in found.items() if wanted.get(name) != shape} | missing | kinds)
+    if wrong:
+        raise BundleError(
+            f"expected {weights} to hold this network's weights, found otherwise: {len(wrong)} tensors are missing, "
+            f"of another shape or type, or not its own, first {wrong[0]!r}"
+        )

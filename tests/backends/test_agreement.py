@@ -12,16 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from semise_export.onnx import export_graphs, graph_entry
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.backends.pytorch import PyTorchBackend
 from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BackendError, BundleError
-from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.models.network import (
-    ClassifierGraph,
-    EncoderGraph,
     EncoderOutputs,
-    UnetGraph,
     UnetOutputs,
 )
 from semise_sdk.predictor import Predictor
@@ -33,22 +30,6 @@ BACKENDS = ("onnxruntime", "openvino", "pytorch")
 OUTPUTS = {"encoder": EncoderOutputs._fields, "classifier": ("logits",), "unet": UnetOutputs._fields}
 
 
-def export(graph: nn.Module, example: torch.Tensor, input_name: str, outputs: tuple[str, ...], path: Path) -> None:
-    program = torch.onnx.export(
-        graph.eval(),
-        (example,),
-        dynamo=True,
-        opset_version=18,
-        input_names=[input_name],
-        output_names=list(outputs),
-        dynamic_shapes=({0: "batch"},),
-        external_data=False,
-        verbose=False,
-    )
-    assert program is not None
-    program.save(path, external_data=False)
-
-
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory, random_network) -> dict[str, Graph]:
     """The three graphs of one network, as ONNX and as weights."""
@@ -58,11 +39,7 @@ def graphs(tmp_path_factory, random_network) -> dict[str, Graph]:
         if parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / "w.safetensors")
-    pixels = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
-    embedding = torch.zeros(2, network.config.feature_dim)
-    export(EncoderGraph(network), pixels, "pixels", OUTPUTS["encoder"], folder / "encoder.onnx")
-    export(ClassifierGraph(network), embedding, "embedding", OUTPUTS["classifier"], folder / "classifier.onnx")
-    export(UnetGraph(network), pixels, "pixels", OUTPUTS["unet"], folder / "unet.onnx")
+    export_graphs(network, InputSpec(height=SIZE, width=SIZE), folder)
     return {
         name: Graph(
             name=name,
@@ -220,8 +197,7 @@ def run(graphs, tmp_path_factory) -> Path:
     entries = {}
     for name, graph in graphs.items():
         (root / "bundle" / f"{name}.onnx").write_bytes(graph.content())
-        outputs = {output: TensorSpec("float32", ("N",)) for output in graph.outputs}
-        entries[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        entries[name] = graph_entry(root / "bundle" / f"{name}.onnx")
     write_manifest(root / "bundle", model=model, graphs=entries)
     return root
 

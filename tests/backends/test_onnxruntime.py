@@ -55,7 +55,7 @@ class FakeSession:
     def io_binding(self):
         return FakeBinding()
 
-    def run_with_iobinding(self, binding):
+    def run_with_iobinding(self, binding, options=None):
         if self.error is not None:
             raise self.error
         FakeSession.rows.append(len(binding.pixels))

@@ -82,7 +82,7 @@ MODEL = ModelInfo(
     name="m",
     spec=InputSpec(height=16, width=16),
     labels=("a", "b"),
-    network=NetworkConfig(encoder="none", feature_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0),
+    network=NetworkConfig(encoder="none", feature_dim=8, vector_dim=8, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0),
 )
 
 
@@ -161,18 +161,27 @@ def test_an_unknown_precision_is_one_sentence_before_anything_is_exported(
 
 
 def encoder_graph() -> onnx.ModelProto:
-    """Returns an encoder of one product: the mean colour times a matrix, under one name."""
+    """Returns an encoder of one product: the mean colour times a matrix, under its four names."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats", "places"], ["means"], keepdims=0),
         helper.make_node("MatMul", ["means", "matrix"], ["embedding"]),
+        helper.make_node("Identity", ["embedding"], ["severity_vector"]),
+        helper.make_node("Identity", ["embedding"], ["reference_vector"]),
+        helper.make_node("Reshape", ["embedding", "one_place"], ["severity_map_vectors"]),
     ]
-    constants = {"places": np.array([1, 2], np.int64), "matrix": np.eye(3, 8, dtype=np.float32) + 0.5}
+    constants = {
+        "places": np.array([1, 2], np.int64),
+        "matrix": np.eye(3, 8, dtype=np.float32) + 0.5,
+        "one_place": np.array([-1, 1, 1, 8], np.int64),
+    }
+    vectors = ("embedding", "severity_vector", "reference_vector")
+    shapes = {**{name: ["batch", 8] for name in vectors}, "severity_map_vectors": ["batch", 1, 1, 8]}
     graph = helper.make_graph(
         nodes,
         "encoder",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 16, 16, 3])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -268,7 +277,9 @@ def report(*, error: float) -> ReplayReport:
 
 
 def test_verify_prints_a_column_per_backend_and_why_others_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "replay_all", lambda _bundle: ((report(error=1e-5),), {"openvino": "not installed"}))
+    monkeypatch.setattr(
+        export, "replay_all", lambda _bundle, **_: ((report(error=1e-5),), {"openvino": "not installed"})
+    )
     result = semise("verify", "bundle")
     assert result.exit_code == 0
     assert "1.0e-05" in result.stdout
@@ -278,7 +289,7 @@ def test_verify_prints_a_column_per_backend_and_why_others_are_skipped(monkeypat
 
 
 def test_verify_prints_what_differs_and_then_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "replay_all", lambda _bundle: ((report(error=1e-5), report(error=0.5)), {}))
+    monkeypatch.setattr(export, "replay_all", lambda _bundle, **_: ((report(error=1e-5), report(error=0.5)), {}))
     result = semise("verify", "bundle", "--json")
     printed = json.loads(result.stdout)
     assert {one["precision"] for one in printed["replays"]} == {"int8"}
@@ -297,7 +308,13 @@ def test_verify_on_one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(export, "replay", replay)
     assert semise("verify", "b.semise", "--backend", "pytorch", "--device", "cpu").exit_code == 0
-    assert asked == {"bundle": Path("b.semise"), "backend": "pytorch", "device": "cpu", "precision": "fp32"}
+    assert asked == {
+        "bundle": Path("b.semise"),
+        "backend": "pytorch",
+        "device": "cpu",
+        "precision": "fp32",
+        "public_key": None,
+    }
 
 
 def test_verify_in_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,5 +326,5 @@ def test_verify_in_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(export, "replay", replay)
     assert semise("verify", "b", "--backend", "openvino", "--precision", "bf16").exit_code == 0
-    assert asked == {"backend": "openvino", "device": "auto", "precision": "bf16"}
+    assert asked == {"backend": "openvino", "device": "auto", "precision": "bf16", "public_key": None}
     assert isinstance(semise("verify", "b", "--backend", "openvino", "--precision", "fp8").exception, ConfigError)

@@ -16,10 +16,10 @@ import onnx.parser
 import pytest
 from PIL import Image
 
+from semise_export.onnx import graph_entry
 from semise_sdk.bundle import Bundle, pack, write_manifest
 from semise_sdk.cli import bundles
 from semise_sdk.cli.app import run
-from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
@@ -63,8 +63,7 @@ def bundle(tmp_path_factory) -> Path:
     for name, text in TEXTS.items():
         model = onnx.parser.parse_model(text)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
-        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        graphs[name] = graph_entry(folder / f"{name}.onnx")
     ReferenceBank(np.array([[0, 0, 2]], np.float32)).save(folder / "references.safetensors")
     write_manifest(folder, model=MODEL, graphs=graphs, provenance={"commit": "abc"})
     return folder

@@ -215,3 +215,19 @@ def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder.onnx").write_bytes(b"\xff\xfenot a graph")
     with pytest.raises(ParityError, match="valid ONNX graph"):
         check_graph(tmp_path / "encoder.onnx")
+
+
+@pytest.mark.parametrize("encoder", ["test_efficientnet"])
+def test_what_the_exporter_writes_of_other_encoders_is_what_the_runtime_takes(
+    encoder: str, random_network: Callable[[str], SemiSeNetwork], tmp_path: Path
+) -> None:
+    written = export_graphs(random_network(encoder), InputSpec(height=64, width=64), tmp_path)
+    assert written == ("encoder.onnx", "classifier.onnx", "unet.onnx")
+
+
+def test_an_operator_that_no_runtime_would_take_is_refused_at_the_export(tmp_path: Path) -> None:
+    model = minimal_encoder()
+    model.graph.node.insert(1, helper.make_node("Erf", ["floats"], ["unused"]))
+    onnx.save(model, tmp_path / "encoder.onnx")
+    with pytest.raises(ParityError, match=r"operator 'Erf'.*choose another encoder"):
+        check_graph(tmp_path / "encoder.onnx")

@@ -17,9 +17,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from semise_export.onnx import graph_entry
 from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BackendError
-from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.predictor import Predictor
 from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
@@ -74,8 +74,6 @@ def bundle(tmp_path_factory) -> Path:
     (folder / "encoder.onnx").write_bytes(convolutional_encoder(generator).SerializeToString())
     healthy = generator.normal(size=(20, WIDTH)) + 1
     ReferenceBank(healthy.astype(np.float32)).save(folder / "references.safetensors")
-    names = ("embedding", "severity_vector", "reference_vector", "severity_map_vectors")
-    entry = GraphEntry(file="encoder.onnx", inputs={}, outputs={name: TensorSpec("float32", ("N",)) for name in names})
     network = NetworkConfig(
         encoder="none", feature_dim=WIDTH, vector_dim=WIDTH, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0
     )
@@ -83,7 +81,7 @@ def bundle(tmp_path_factory) -> Path:
     write_manifest(
         folder,
         model=ModelInfo(name="convolutional", spec=spec, labels=("a",), network=network),
-        graphs={"encoder": entry},
+        graphs={"encoder": graph_entry(folder / "encoder.onnx")},
     )
     return folder
 

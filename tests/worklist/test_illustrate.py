@@ -6,8 +6,8 @@ import onnx.parser
 import pytest
 from PIL import Image
 
+from semise_export.onnx import graph_entry
 from semise_sdk.bundle import write_manifest
-from semise_sdk.manifest import GraphEntry, TensorSpec
 from semise_sdk.overlay import display_pixels
 from semise_sdk.predictor import Predictor
 from semise_sdk.readers import FoundImage, read_image
@@ -45,8 +45,7 @@ def predictor(tmp_path_factory):
     for name, mask, body in (("encoder", "", ""), ("unet", "float[N,16,16] mask_logits,", MASK)):
         model = onnx.parser.parse_model(GRAPH.format(name=name, mask=mask, body=body))
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-        outputs = {output.name: TensorSpec("float32", ("N",)) for output in model.graph.output}
-        graphs[name] = GraphEntry(file=f"{name}.onnx", inputs={}, outputs=outputs)
+        graphs[name] = graph_entry(folder / f"{name}.onnx")
     ReferenceBank(np.array([[0, 0, 2], [9, 0, 0]], np.float32)).save(folder / "references.safetensors")
     info = ModelInfo(name="toy", spec=InputSpec(height=16, width=16), labels=("blue", "red"), network=NETWORK)
     write_manifest(folder, model=info, graphs=graphs)
