@@ -15,7 +15,14 @@ from typing import Literal, Self
 
 from semise_sdk.archive import extract, write_archive
 from semise_sdk.atomic import write_bytes
-from semise_sdk.errors import BundleError, SpecError
+from semise_sdk.calibration import (
+    CALIBRATION,
+    CALIBRATION_TENSORS,
+    TRAINING_IMAGES,
+    Calibration,
+    read_calibration,
+)
+from semise_sdk.errors import BundleError, ConfigError, SpecError
 from semise_sdk.integrity import hash_file, list_files, read_verified, verify
 from semise_sdk.manifest import GraphEntry, Manifest, TensorSpec
 from semise_sdk.references import MAX_REFERENCES, ReferenceBank
@@ -27,11 +34,10 @@ GraphName = Literal["encoder", "classifier", "unet"]
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 REFERENCES = "references.safetensors"
-CALIBRATION = "calibration.json"
 MODEL_CARD = "MODEL_CARD.md"
 GOLDEN = "golden/"
 REFERENCE_PICTURES = "references/"
-MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, GOLDEN, MODEL_CARD)
+MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, CALIBRATION_TENSORS, TRAINING_IMAGES, GOLDEN, MODEL_CARD)
 SUFFIX = ".semise"
 
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -175,6 +181,13 @@ class Bundle:
         found = {index: reference_picture(index) for index in range(MAX_REFERENCES)}
         return {index: self.read(name) for index, name in found.items() if name in self.manifest.files}
 
+    def calibration(self) -> Calibration | None:
+        """Returns what the bundle's answers are held against, None where it has none; BundleError: it is damaged."""
+        if CALIBRATION not in self.manifest.files:
+            return None
+        tensors = self.read(CALIBRATION_TENSORS) if CALIBRATION_TENSORS in self.manifest.files else None
+        return read_calibration(self.read(CALIBRATION), tensors, self.model)
+
     @property
     def weights(self) -> Path:
         """The weights for the pytorch backend; raises BundleError when the bundle has none."""
@@ -216,6 +229,9 @@ class RunModel:
     def reference_pictures(self) -> dict[int, bytes]:
         """Returns none: only a bundle carries thumbnails, where its export was asked for them."""
         return {}
+
+    def calibration(self) -> None:
+        """Returns None: a run is calibrated when it is exported."""
 
     def close(self) -> None:
         """Does nothing: a run folder holds nothing open."""
@@ -296,6 +312,14 @@ def pack(folder: Path, target: Path) -> None:
         write_archive(
             {MANIFEST: folder / MANIFEST} | {name: bundle.path(name) for name in bundle.manifest.files}, target
         )
+
+
+def check_place(place: Path) -> None:
+    """Raises ConfigError where replacing ``place`` would take away anything but a bundle."""
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise ConfigError(f"expected --out to be a folder, found a file or link at {place}: choose another")
+    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
+        raise ConfigError(f"expected --out to be new, empty or a bundle, found other files in {place}: choose another")
 
 
 def _verified_manifest(folder: Path) -> Manifest:

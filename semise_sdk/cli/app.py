@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from semise_sdk.cli import (
     bench,
     bundles,
+    calibrate,
     compare,
     compare_images,
     data,
@@ -44,7 +45,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (demo, data, train, compare, evaluate, export, predict, ledger, compare_images, timeline, bundles, bench):
+for group in (
+    demo,
+    data,
+    train,
+    compare,
+    evaluate,
+    export,
+    predict,
+    ledger,
+    compare_images,
+    timeline,
+    calibrate,
+    bundles,
+    bench,
+):
     group.register(app)
 
 
