@@ -143,3 +143,20 @@ def test_info_of_a_bundle_without_calibration_says_how_to_add_it(capsys, tiny_bu
 def test_a_calibrated_bundle_still_replays(capsys, calibrated_bundle):
     code, _, err = answer(capsys, "verify", calibrated_bundle)
     assert code == 0, err
+
+
+def test_a_run_keeps_the_band_and_how_sure_each_row_is(capsys, calibrated_bundle, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(4):
+        Image.fromarray(draw_phantom(index, seed=300 + index, size=64).image).save(images / f"p{index}.png")
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(images / "zblack.png")
+    command = ("rank", images, "--bundle", calibrated_bundle, "-q")
+    plain = answer(capsys, *command)[1]
+    assert list(csv.DictReader(io.StringIO(plain)))[0]["file"] == "zblack.png"
+    kept = (*command, "--run", tmp_path / "run", "--phi", "keep")
+    assert answer(capsys, *kept)[1] == plain
+    assert answer(capsys, "merge", tmp_path / "run", "--images", images, "-q")[1] == plain
+    code, _, err = answer(capsys, *kept, "--decode", "expected-maee")
+    assert code == 2
+    assert "expected the --decode that the run was started with (argmax), found another (expected_maee)" in err
