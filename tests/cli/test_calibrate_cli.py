@@ -153,7 +153,7 @@ def test_a_run_keeps_the_band_and_how_sure_each_row_is(capsys, calibrated_bundle
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(images / "zblack.png")
     command = ("rank", images, "--bundle", calibrated_bundle, "-q")
     plain = answer(capsys, *command)[1]
-    assert list(csv.DictReader(io.StringIO(plain)))[0]["file"] == "zblack.png"
+    assert next(csv.DictReader(io.StringIO(plain)))["file"] == "zblack.png"
     kept = (*command, "--run", tmp_path / "run", "--phi", "keep")
     assert answer(capsys, *kept)[1] == plain
     assert answer(capsys, "merge", tmp_path / "run", "--images", images, "-q")[1] == plain
