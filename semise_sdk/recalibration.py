@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.atomic import atomic_folder, write_bytes
-from semise_sdk.bundle import MANIFEST, SUFFIX, Bundle, pack, write_manifest
+from semise_sdk.bundle import MANIFEST, MODEL_CARD, SUFFIX, Bundle, pack, write_manifest
 from semise_sdk.calibration import (
     CALIBRATION,
     CALIBRATION_TENSORS,
@@ -147,6 +147,8 @@ def _fill(bundle: Bundle, calibration: Calibration, folder: Path) -> None:
         if name not in (CALIBRATION, CALIBRATION_TENSORS, MANIFEST):
             write_bytes(folder / name, bundle.read(name))
     write_calibration(folder, calibration)
+    if MODEL_CARD in manifest.files:
+        write_bytes(folder / MODEL_CARD, bundle.read(MODEL_CARD) + _card_section(calibration).encode())
     write_manifest(
         folder,
         model=manifest.model,
@@ -154,6 +156,12 @@ def _fill(bundle: Bundle, calibration: Calibration, folder: Path) -> None:
         parity=manifest.parity,
         provenance={**manifest.provenance, "calibration": calibration.facts()},
     )
+
+
+def _card_section(calibration: Calibration) -> str:
+    """Returns what the model card of a recalibrated bundle says at its end: the card itself is of the export."""
+    facts = "\n".join(f"- {name}: {fact}" for name, fact in calibration.facts().items())
+    return f"\n## Recalibrated\n\nIn place of what is said of its calibration above:\n\n{facts}\n"
 
 
 def _refuse(problems: list[str], trained: list[str]) -> None:

@@ -42,7 +42,11 @@ def observed(bundle, images, known=frozenset()):
 def test_the_new_bundle_is_the_old_one_but_for_its_calibration(tiny_bundle, calibrated_bundle):
     with Bundle.open(tiny_bundle) as old, Bundle.open(calibrated_bundle) as new:
         changed = {name for name, sha in new.manifest.files.items() if old.manifest.files.get(name) != sha}
-        assert changed == {CALIBRATION, CALIBRATION_TENSORS}
+        assert changed == {CALIBRATION, CALIBRATION_TENSORS, "MODEL_CARD.md"}
+        card = new.read("MODEL_CARD.md").decode()
+        assert card.startswith(old.read("MODEL_CARD.md").decode())
+        assert card.count("- gates: ") == 2
+        assert "\n- gates: quality and distance\n" in card.split("## Recalibrated")[1]
         assert set(new.manifest.files) == set(old.manifest.files)
         assert (new.model, new.manifest.graphs, new.manifest.parity) == (
             old.model, old.manifest.graphs, old.manifest.parity
