@@ -1,6 +1,7 @@
 """SemiSe SDK: rank, grade and segment medical images by severity."""
 
 from semise_sdk.bundle import Bundle
+from semise_sdk.calibration import Calibration
 from semise_sdk.comparison import ImageComparison
 from semise_sdk.errors import (
     BackendError,
@@ -38,6 +39,7 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "Calibration",
     "Classification",
     "ConfigError",
     "DataError",

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,43 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def atomic_folder(place: Path) -> Iterator[Path]:
+    """Yields an empty folder beside ``place`` that replaces it when the block ends well; else ``place`` is left alone.
+
+    What stood there stays until the new folder is in its place. ``place`` must have a name: resolve ``.`` first.
+
+    Raises:
+        OutputError: the folder cannot be made or moved.
+    """
+    folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}.building")
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"could not create {folder}: {error.strerror}; choose another --out") from error
+    try:
+        yield folder
+        _install(folder, place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _install(folder: Path, place: Path) -> None:
+    old = place.with_name(f".{place.name}.{secrets.token_hex(4)}.old")
+    try:
+        if place.exists():
+            place.rename(old)
+        try:
+            folder.rename(place)
+        except OSError:
+            if old.exists():
+                old.rename(place)
+            raise
+    except OSError as error:
+        raise OutputError(f"could not put a folder at {place}: {error.strerror}; choose another --out") from error
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _replacing(path: Path) -> Iterator[BinaryIO]:

@@ -16,7 +16,14 @@ from typing import Literal, Self
 from semise_sdk import signing
 from semise_sdk.archive import extract, write_archive
 from semise_sdk.atomic import write_bytes
-from semise_sdk.errors import BundleError
+from semise_sdk.calibration import (
+    CALIBRATION,
+    CALIBRATION_TENSORS,
+    TRAINING_IMAGES,
+    Calibration,
+    read_calibration,
+)
+from semise_sdk.errors import BundleError, ConfigError
 from semise_sdk.graph_policy import check_policy
 from semise_sdk.integrity import hash_file, list_files, read_limited, read_verified, verify
 from semise_sdk.interface import check_interface
@@ -38,11 +45,10 @@ GraphName = Literal["encoder", "classifier", "unet"]
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-CALIBRATION = "calibration.json"
 MODEL_CARD = "MODEL_CARD.md"
 GOLDEN = "golden/"
 REFERENCE_PICTURES = "references/"
-MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, GOLDEN, MODEL_CARD)
+MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, CALIBRATION_TENSORS, TRAINING_IMAGES, GOLDEN, MODEL_CARD)
 SUFFIX = ".semise"
 
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -209,6 +215,13 @@ class Bundle:
         found = {index: reference_picture(index) for index in range(MAX_REFERENCES)}
         return {index: self.read(name) for index, name in found.items() if name in self.manifest.files}
 
+    def calibration(self) -> Calibration | None:
+        """Returns what the bundle's answers are held against, None where it has none; BundleError: it is damaged."""
+        if CALIBRATION not in self.manifest.files:
+            return None
+        tensors = self.read(CALIBRATION_TENSORS) if CALIBRATION_TENSORS in self.manifest.files else None
+        return read_calibration(self.read(CALIBRATION), tensors, self.model)
+
     @property
     def weights(self) -> Path:
         """The weights for the pytorch backend; raises BundleError when the bundle has none."""
@@ -299,6 +312,14 @@ def sign(path: Path, key: Path, *, passphrase: bytes | None = None) -> None:
         write_bytes(bundle.folder / SIGNATURE, signature_of(manifest, key, passphrase=passphrase))
         if not path.is_dir():
             pack(bundle.folder, path)
+
+
+def check_place(place: Path) -> None:
+    """Raises ConfigError where replacing ``place`` would take away anything but a bundle."""
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise ConfigError(f"expected --out to be a folder, found a file or link at {place}: choose another")
+    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
+        raise ConfigError(f"expected --out to be new, empty or a bundle, found other files in {place}: choose another")
 
 
 def _verified_manifest(folder: Path, key: PublicKey | None) -> tuple[Manifest, str | None]:

@@ -11,6 +11,8 @@ from semise_sdk.preprocess import mask_to_source
 from semise_sdk.record import Geometry
 from semise_sdk.results import RankedImage, Severity
 
+_NEEDS_A_HUMAN, _SCORED, _UNREADABLE = range(3)
+
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Returns the probabilities ``[N, K]`` of logits ``[N, K]``; each row sums to 1.
@@ -53,7 +55,10 @@ def severity_map_of(places: NDArray[np.float32], geometry: Geometry) -> NDArray[
 
 
 def ranked(severities: Iterable[Severity]) -> tuple[RankedImage, ...]:
-    """Returns the images from most to least severe, numbered from 1; failed ones last, by name and without rank.
+    """Returns the images from most to least severe, numbered from 1.
+
+    Those that a gate refused to score come first, without a rank: they need a human, and none of them is to be found
+    below a healthy image. Files that cannot be read come last, without a rank. Both go by name.
 
     Equal severities keep ranks of their own, in the order of their file names: the same images give the same ranking
     whatever order they came in. Which of them the bank does not tell apart, ``tie`` says.
@@ -87,6 +92,15 @@ def numbered(rows: Iterable[Severity]) -> Iterator[RankedImage]:
         )
 
 
-def severity_order(row: Severity) -> tuple[bool, float, str]:
-    """Returns what a ranking is sorted by; ``ledger.journal.BY_SEVERITY`` says the same to a database."""
-    return row.severity is None, -(row.severity or 0.0), row.file
+def severity_order(row: Severity) -> tuple[int, float, str]:
+    """Returns what a ranking is sorted by: what needs a human, then what has a severity, then what is unreadable.
+
+    ``ledger.journal.BY_SEVERITY`` says the same to a database.
+    """
+    return _band(row), -(row.severity or 0.0), row.file
+
+
+def _band(row: Severity) -> int:
+    if row.severity is not None:
+        return _SCORED
+    return _NEEDS_A_HUMAN if row.status == "abstain" else _UNREADABLE

@@ -1,5 +1,6 @@
 """The public face of the runtime: images in; ranking, grades, masks, maps and embeddings out."""
 
+import dataclasses
 import functools
 import os
 import threading
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from semise_sdk.backends.registry import check_backend
 from semise_sdk.bundle import Bundle, RunModel, is_run, open_run
+from semise_sdk.calibration import Calibration
 from semise_sdk.comparison import ImageComparison, difference_of
 from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
+from semise_sdk.evaluation import Decoding
 from semise_sdk.graphs import Graphs, opener_for
-from semise_sdk.inputs import Images, Source, describe, named_image, named_images, single
+from semise_sdk.inputs import Images, NamedImage, Source, describe, named_image, named_images, single
 from semise_sdk.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
 from semise_sdk.machine import usable_cores
 from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
@@ -29,9 +32,11 @@ from semise_sdk.spec import ModelInfo, Precision
 from semise_sdk.tasks import (
     Needs,
     Row,
+    Slot,
     analysis_of,
     classification_of,
     embedding_of,
+    looked_at,
     measure,
     segmentation_of,
     severity_of,
@@ -47,8 +52,9 @@ class Predictor:
 
     Every method takes a path (a file or a folder), bytes, an array, or an iterable of these that is consumed lazily,
     and gives one answer per image in input order (``rank``: sorted), whatever happened to it: an image that cannot be
-    read has ``status`` error and a reason. The methods whose names start with ``iter`` are streams in constant
-    memory: images are decoded ahead while the engine runs.
+    read has ``status`` error and a reason, one that a gate of the bundle's calibration refused ``abstain``, and one
+    that is scored but should be looked at ``review``. The methods whose names start with ``iter`` are streams in
+    constant memory: images are decoded ahead while the engine runs.
 
     Threads: any number of threads may call any method at the same time, and each gets exactly what it would get
     alone. A stream itself belongs to one thread at a time. ``close`` may be called from any thread: work in progress
@@ -63,6 +69,9 @@ class Predictor:
         precision: What the graphs compute in.
         isolate: Whether files and bytes are decoded in processes of their own (see :meth:`open`).
         limits: What each of these processes may use.
+        calibration: What answers are held against: its gates, temperature, grade sets and percentiles. None for the
+            bare network's answers.
+        decoding: How probabilities become a grade: the most probable one, or the one of least expected MAEE.
 
     Example:
         >>> with Predictor.open("bundle") as predictor:  # doctest: +SKIP
@@ -79,10 +88,14 @@ class Predictor:
         precision: Precision = "fp32",
         isolate: bool = True,
         limits: ReaderLimits | None = None,
+        calibration: Calibration | None = None,
+        decoding: Decoding = "argmax",
     ) -> None:
         if (workers is not None and workers < 1) or (batch_size is not None and batch_size < 1):
             raise ValueError(f"expected workers and batch_size of at least 1, found {workers} and {batch_size}")
         self.precision = precision
+        self.calibration = calibration
+        self.decoding = decoding
         self._source = source
         self._graphs = graphs
         self._batch_size = batch_size
@@ -108,6 +121,8 @@ class Predictor:
         limits: ReaderLimits | None = None,
         public_key: PublicKey | None = None,
         run_seconds: float | None = None,
+        decoding: Decoding = "argmax",
+        calibrated: bool = True,
     ) -> Self:
         """Returns a predictor for a bundle (a folder or a ``.semise`` file), or for a run folder with backend pytorch.
 
@@ -129,6 +144,10 @@ class Predictor:
             run_seconds: After how many seconds an engine's run of one batch is stopped with a BackendError; None for
                 120 and 60 more per image. ONNX Runtime and OpenVINO stop between two operators; TensorRT and PyTorch
                 cannot be stopped.
+            decoding: How probabilities become a grade: ``argmax``, or ``expected_maee`` for the least expected
+                exp(|error|).
+            calibrated: Whether the bundle's calibration is applied. False gives the bare network's answers without
+                any gate: for measuring a model, not for use.
 
         Raises:
             BundleError: the bundle is damaged, altered or incomplete, does not carry the precision, or is not signed
@@ -167,6 +186,8 @@ class Predictor:
             precision=precision,
             isolate=isolate,
             limits=limits,
+            calibration=source.calibration() if calibrated else None,
+            decoding=decoding,
         )
 
     @property
@@ -203,7 +224,7 @@ class Predictor:
         """Returns the images from most to least severe.
 
         Severity is the cosine distance to the reference, rounded to 6 decimals. Equal severities keep ranks of their
-        own, by file name; failed images come last, without a rank.
+        own, by file name; images that a gate refused come first and unreadable ones last, without a rank.
 
         Args:
             images: What to rank.
@@ -272,19 +293,19 @@ class Predictor:
     def iter_severity(self, images: Images, *, reference: Reference | None = None) -> Generator[Severity]:
         """Returns a stream of severities in input order, with grades where the model has a classifier."""
         needs = Needs(bank=self.reference_bank(reference), grade=self.model.has_classifier)
-        return self._answers(self._rows(images, needs), severity_of)
+        return self._answers(self._rows(images, self._held_against(needs)), severity_of)
 
     def iter_classify(self, images: Images) -> Generator[Classification]:
         """Returns a stream of grades in input order; raises BundleError when the model has no classifier."""
         if not self.model.has_classifier:
             raise BundleError(f"expected a model with a classifier, found {self.name} without: train it with labels")
-        return self._answers(self._rows(images, Needs(grade=True)), classification_of)
+        return self._answers(self._rows(images, self._held_against(Needs(grade=True))), classification_of)
 
     def iter_segment(self, images: Images) -> Generator[Segmentation]:
         """Returns a stream of masks in input order; raises BundleError when the model has no U-Net."""
         if not self.model.has_segmenter:
             raise BundleError(f"expected a model with a U-Net, found {self.name} without: train it with masks")
-        return self._drawn(self._rows(images, Needs(mask=True)), segmentation_of)
+        return self._drawn(self._rows(images, self._held_against(Needs(mask=True))), segmentation_of)
 
     def iter_analyze(
         self, images: Images, *, reference: Reference | None = None, masks: bool = True, maps: bool = True
@@ -303,17 +324,21 @@ class Predictor:
             mask=masks and self.model.has_segmenter,
             places=maps,
         )
-        return self._drawn(self._rows(images, needs), analysis_of)
+        return self._drawn(self._rows(images, self._held_against(needs)), analysis_of)
 
     def iter_embed(self, images: Images) -> Generator[Embedding]:
-        """Returns a stream of embeddings in input order."""
+        """Returns a stream of embeddings in input order, which no gate looks at."""
         return self._answers(self._rows(images, Needs()), embedding_of)
+
+    def iter_observed(self, images: Images) -> Generator[Row]:
+        """Returns a stream of what the bare network says, with every vector and the canvas: what calibration needs."""
+        return self._rows(images, Needs(grade=self.model.has_classifier, canvas=True))
 
     def reference_bank(self, reference: Reference | None = None) -> ReferenceBank:
         """Returns the bank that ``reference`` stands for (see :meth:`rank`), to be given to many calls.
 
         Raises:
-            ReferenceImageError: an image of it cannot be read or used, or there is none.
+            ReferenceImageError: an image of it cannot be read or used, a gate refuses it, or there is none.
             BundleError: it is None, and the bundle has no bank.
         """
         self._images.check_process()
@@ -322,7 +347,7 @@ class Predictor:
         if reference is None:
             return self._own_bank()
         vectors = []
-        for row in self._rows(reference, Needs()):
+        for row in self._rows(reference, Needs(calibration=self.calibration)):
             if row.reference_vector is None:
                 raise ReferenceImageError(f"expected healthy reference images, found {row.file} unusable: {row.reason}")
             vectors.append(row.reference_vector)
@@ -372,12 +397,21 @@ class Predictor:
         graph = self._graphs.get("unet" if needs.mask else "encoder")
         return run_stream(
             named_images(images),
-            functools.partial(self._reader.read, spec=self.model.spec),
+            functools.partial(self._read, calibration=needs.calibration),
             functools.partial(measure, needs=needs, graphs=self._graphs),
             images=self._images,
             engines=self._engine_pool(graph.concurrency),
             batch_size=self._batch_size or graph.batch_size,
         )
+
+    def _held_against(self, needs: Needs) -> Needs:
+        calibration, healthy = self.calibration, None
+        if calibration is not None and needs.bank is not None:
+            healthy = calibration.healthy.against(needs.bank, is_own=needs.bank is self._bank)
+        return dataclasses.replace(needs, calibration=calibration, healthy=healthy, decoding=self.decoding)
+
+    def _read(self, image: NamedImage, *, calibration: Calibration | None) -> Slot:
+        return looked_at(self._reader.read(image, self.model.spec), calibration)
 
     def _own_bank(self) -> ReferenceBank:
         with self._lock:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from semise_sdk.spec import Precision
 
 Status = Literal["ok", "review", "abstain", "error"]
-"""``review``: scored, but a person should look; ``abstain``: refused to score; ``error``: could not be read."""
+"""``review``: scored, but a person should look; ``abstain``: a gate refused to score it; ``error``: could not be read.
+
+The reason is ``code: sentence`` for all three, and empty for ``ok``.
+"""
 
 INTENDED_USE = "Research use only. Not for diagnostic use."
 
@@ -21,12 +24,12 @@ class Severity:
     Args:
         file: The image's name.
         severity: The severity, rounded to 6 decimals.
-        grade: The most probable grade, where the model has a classifier.
+        grade: The decided grade, where the model has a classifier.
         status: What became of the image.
         reason: ``code: sentence``; empty where there is nothing to say.
-        probabilities: Of each grade, calibrated, in the order of the model's labels.
-        grade_set: The grades that are not ruled out at the calibrated coverage, neighbours in the labels' order.
-        percentile: Share of held-out healthy images that are less severe, 0 to 100.
+        probabilities: Of each grade in the order of the model's labels, calibrated where the bundle is.
+        grade_set: Neighbouring grades that hold the true one as often as the calibration says; empty without.
+        percentile: Share of held-out healthy images that are less severe, 0 to 100, from the same reference.
         severity_low: Lower end of the 95 % interval over which healthy images stand for healthy (see
             :mod:`semise_sdk.resampled_bank`); None where the bank is one image.
         severity_high: Upper end.
@@ -71,7 +74,7 @@ class RankedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Images from most to least severe, failed ones last.
+    """Images from most to least severe: above them those that need a human, below them those that cannot be read.
 
     Args:
         rows: The ranked images.
@@ -88,7 +91,10 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
-    """One image's grade: ``probabilities`` in the order of the model's labels, summing to 1."""
+    """One image's grade: ``probabilities`` in the order of the model's labels, summing to 1.
+
+    ``grade_set`` are the neighbouring grades that hold the true one as often as the calibration says; empty without.
+    """
 
     file: str
     label: str | None = None
@@ -125,7 +131,8 @@ class Analysis:
 
     ``severity_map`` is the cosine distance to the reference at each place, ``float32 [H, W]`` of 0 to 2 at the
     source's upright size: an aid to explanation, not a localisation. ``nearest_reference`` is the place in the
-    reference bank of the healthy image that lies nearest, known where a map was asked for.
+    reference bank of the healthy image that lies nearest, known where a map was asked for. ``grade_set`` and
+    ``percentile`` are as in :class:`Severity`.
     """
 
     file: str

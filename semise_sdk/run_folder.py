@@ -38,6 +38,9 @@ class RunModel:
         """Returns none: only a bundle carries thumbnails, where its export was asked for them."""
         return {}
 
+    def calibration(self) -> None:
+        """Returns None: a run is calibrated when it is exported."""
+
     def close(self) -> None:
         """Does nothing: a run folder holds nothing open."""
 

@@ -240,6 +240,11 @@ class ModelInfo:
         return self.network.classes > 0
 
     @property
+    def grade_labels(self) -> tuple[str, ...]:
+        """The labels that the model gives probabilities of; none without a classifier."""
+        return self.labels if self.has_classifier else ()
+
+    @property
     def has_segmenter(self) -> bool:
         """True when the model draws masks."""
         return bool(self.network.decoder_channels)

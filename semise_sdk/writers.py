@@ -16,6 +16,7 @@ from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding
 from semise_sdk.spreadsheet import neutralised
 
 __all__ = [
+    "CERTAINTY",
     "INTERVAL",
     "LAYOUTS",
     "Exact",
@@ -27,6 +28,7 @@ __all__ = [
     "embedding_columns",
     "embedding_row",
     "layout_of",
+    "probability_columns",
     "ranking_row",
     "segmentation_row",
     "text_file",
@@ -40,6 +42,8 @@ Layout = Literal["csv", "json", "jsonl"]
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DECIMALS = 6
+CERTAINTY = ("grade_set", "percentile")
+"""Columns that say how sure a row is, after those that were there before them."""
 
 INTERVAL = ("severity_low", "severity_high")
 """Columns of the severity's interval, behind those that were there before it."""
@@ -51,7 +55,7 @@ class Exact(float):
     __slots__ = ()
 
 
-Cell = str | int | float | Sequence[Exact] | None
+Cell = str | int | float | Sequence[Exact] | Sequence[str] | None
 Row = Mapping[str, Cell]
 
 
@@ -64,12 +68,14 @@ class Header:
         backend: What computed.
         precision: In which precision.
         reference: What severity was measured from; None where there is none.
+        grade_sets: How often grade sets hold the true grade, in words; None where there are none.
     """
 
     bundle: str
     backend: str
     precision: str = "fp32"
     reference: str | None = None
+    grade_sets: str | None = None
 
     def to_json(self) -> dict[str, str]:
         """Returns plain JSON data."""
@@ -80,26 +86,46 @@ class Header:
             "backend": self.backend,
             "precision": self.precision,
             **of_reference,
+            **({} if self.grade_sets is None else {"grade_sets": self.grade_sets}),
         }
 
 
-def write_ranking(ranking: Ranking, stream: TextIO, *, layout: Layout, bundle: str) -> None:
-    """Writes a ranking; the columns are ``rank,file,severity,grade,status,reason,severity_low,severity_high,tie``.
+def write_ranking(
+    ranking: Ranking,
+    stream: TextIO,
+    *,
+    layout: Layout,
+    bundle: str,
+    labels: Sequence[str] = (),
+    grade_sets: str | None = None,
+) -> None:
+    """Writes a ranking: ``rank,file,severity,grade,status,reason``, then ``p_<label>`` per label, and what is sure.
 
     Args:
         ranking: What to write.
         stream: A text stream opened with ``newline=""``.
         layout: CSV, one JSON document, or one JSON object per line.
         bundle: Name of the bundle, for the JSON document.
+        labels: Names of the grades that probabilities are written of.
+        grade_sets: How often grade sets hold the true grade, for the JSON document.
     """
-    header = Header(bundle=bundle, backend=ranking.backend, precision=ranking.precision, reference=ranking.reference)
-    write_ranked(ranking.rows, stream, layout=layout, header=header)
+    header = Header(
+        bundle=bundle,
+        backend=ranking.backend,
+        precision=ranking.precision,
+        reference=ranking.reference,
+        grade_sets=grade_sets,
+    )
+    write_ranked(ranking.rows, stream, layout=layout, header=header, labels=labels)
 
 
-def write_ranked(rows: Iterable[RankedImage], stream: TextIO, *, layout: Layout, header: Header) -> None:
+def write_ranked(
+    rows: Iterable[RankedImage], stream: TextIO, *, layout: Layout, header: Header, labels: Sequence[str] = ()
+) -> None:
     """Writes the rows of a ranking as they come, as :func:`write_ranking` does."""
-    columns = ("rank", "file", "severity", "grade", "status", "reason", *INTERVAL, "tie")
-    write_rows(map(ranking_row, rows), stream, columns=columns, layout=layout, header=header)
+    first = ("rank", "file", "severity", "grade", "status", "reason", *INTERVAL, "tie")
+    columns = (*first, *probability_columns(labels), *CERTAINTY)
+    write_rows((ranking_row(row, labels) for row in rows), stream, columns=columns, layout=layout, header=header)
 
 
 def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], layout: Layout, header: Header) -> None:
@@ -107,7 +133,7 @@ def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], l
 
     Numbers have 6 decimals; a missing value is an empty cell or null. In CSV a text that a spreadsheet would take for
     a formula gets an apostrophe in front, and :func:`semise_sdk.spreadsheet.restored` gives it back; bytes of a file
-    name that are no text become escapes.
+    name that are no text become escapes. A list of names is one cell, ``normal|benign``.
 
     Args:
         rows: Each with a value for every column.
@@ -125,8 +151,8 @@ def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], l
         _write_json(rows, stream, columns, header)
 
 
-def ranking_row(image: RankedImage) -> Row:
-    """Returns one row of a ranking."""
+def ranking_row(image: RankedImage, labels: Sequence[str] = ()) -> Row:
+    """Returns one row of a ranking, with a probability ``p_<label>`` per label."""
     return {
         "rank": image.rank,
         "file": image.file,
@@ -137,6 +163,9 @@ def ranking_row(image: RankedImage) -> Row:
         "severity_low": image.severity_low,
         "severity_high": image.severity_high,
         "tie": image.tie,
+        **_probabilities(image.probabilities, labels),
+        "grade_set": image.grade_set,
+        "percentile": image.percentile,
     }
 
 
@@ -148,6 +177,7 @@ def classification_row(answer: Classification, labels: Sequence[str]) -> Row:
         **_probabilities(answer.probabilities, labels),
         "status": answer.status,
         "reason": answer.reason,
+        "grade_set": answer.grade_set,
     }
 
 
@@ -176,6 +206,8 @@ def analysis_row(answer: Analysis, labels: Sequence[str], *, mask: Path | None, 
         "reason": answer.reason,
         "severity_low": answer.severity_low,
         "severity_high": answer.severity_high,
+        "grade_set": answer.grade_set,
+        "percentile": answer.percentile,
     }
 
 
@@ -271,14 +303,15 @@ def _json_row(row: Row, columns: Sequence[str]) -> str:
     return json.dumps({name: _json_cell(row[name]) for name in columns}, ensure_ascii=False, allow_nan=False)
 
 
-def _json_cell(value: Cell) -> str | int | float | list[float] | None:
+def _json_cell(value: Cell) -> str | int | float | list[float] | list[str] | None:
     if isinstance(value, str):
         return printable(value)
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return float(_number(value))
-    return [float(_number(number)) for number in value]
+    names = [printable(name) for name in value if isinstance(name, str)]
+    return names or [float(_number(number)) for number in value if not isinstance(number, str)]
 
 
 def _number(value: float) -> str:
@@ -293,9 +326,17 @@ def _csv_cell(value: Cell) -> str:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        return " ".join(map(_number, value))
+        names = [name for name in value if isinstance(name, str)]
+        numbers = [number for number in value if not isinstance(number, str)]
+        return neutralised(printable("|".join(names))) if names else " ".join(map(_number, numbers))
     return neutralised(printable(value))
 
 
+def probability_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """Returns the column of each grade's probability."""
+    return tuple(f"p_{label}" for label in labels)
+
+
 def _probabilities(probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, Cell]:
-    return {f"p_{label}": probabilities[index] if probabilities else None for index, label in enumerate(labels)}
+    columns = probability_columns(labels)
+    return {name: probabilities[index] if probabilities else None for index, name in enumerate(columns)}

@@ -295,3 +295,29 @@ def browser():
         found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found
         found.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run, tmp_path_factory) -> Path:
+    """The tiny run's bundle in fp32, calibrated on too few images to claim anything; tests that change it copy it."""
+    from semise_export.assemble import export_run
+
+    return export_run(tiny_run, out=tmp_path_factory.mktemp("tiny-bundle") / "bundle", backends=["onnxruntime"])
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The manifest of 150 other phantom images, as a site would calibrate on."""
+    from semise_sdk.phantoms import write_phantoms
+
+    return write_phantoms(tmp_path_factory.mktemp("site"), count=150, seed=11, size=64)
+
+
+@pytest.fixture(scope="session")
+def calibrated_bundle(tiny_bundle, site, tmp_path_factory) -> Path:
+    """The tiny bundle, calibrated on the site's images: gates, grade sets and percentiles."""
+    from semise_sdk.cli.app import run
+
+    out = tmp_path_factory.mktemp("calibrated") / "bundle"
+    assert run(["calibrate", str(tiny_bundle), str(site), "--out", str(out), "--backend", "onnxruntime", "-q"]) == 0
+    return out

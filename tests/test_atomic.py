@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from semise_sdk.atomic import atomic_file, write_bytes
+from semise_sdk.atomic import atomic_file, atomic_folder, write_bytes
 from semise_sdk.errors import OutputError
 
 
@@ -91,3 +91,52 @@ def test_writers_of_the_same_file_never_mix(tmp_path):
         thread.join()
     assert path.read_bytes() in contents
     assert names(tmp_path) == ["a.bin"]
+
+
+def fill(folder: Path, text: str, error: BaseException | None = None) -> None:
+    with atomic_folder(folder) as building:
+        (building / "a.txt").write_text(text)
+        assert building.parent == folder.parent
+        if error is not None:
+            raise error
+
+
+def test_a_folder_replaces_the_old_one_when_the_block_ends_well(tmp_path):
+    place = tmp_path / "deep" / "bundle"
+    fill(place, "one")
+    fill(place, "two")
+    assert (place / "a.txt").read_text() == "two"
+    assert names(place.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
+def test_an_old_folder_stays_when_the_block_fails(tmp_path, error):
+    place = tmp_path / "bundle"
+    fill(place, "old")
+    with pytest.raises(type(error)):
+        fill(place, "half", error)
+    assert (place / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="could not create"):
+        fill(tmp_path / "file" / "bundle", "x")
+
+
+def test_an_old_folder_comes_back_when_the_new_one_cannot_be_moved(tmp_path, monkeypatch):
+    place = tmp_path / "bundle"
+    fill(place, "old")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.name.endswith(".building"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match="could not put a folder at"):
+        fill(place, "new")
+    assert (place / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["bundle"]

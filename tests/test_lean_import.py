@@ -32,6 +32,7 @@ def test_every_command_explains_itself_without_an_engine():
     )
     commands = ["train", "export", "rank", "classify", "segment", "analyze", "embed", "evaluate", "demo", "verify"]
     commands += ["info", "doctor", "init", "data check", "data import", "compare", "bench", "merge", "verify-run"]
+    commands += ["calibrate"]
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True)
     assert done.stderr.strip().endswith(f"{[0] * len(commands)} []")
 

@@ -108,5 +108,20 @@ def test_answers_that_a_journal_kept_as_json_share_their_places_as_before():
     assert 1 < len(set(places)) < len(places)
 
 
+def test_what_a_gate_refused_stands_on_top_without_rank_and_what_is_to_be_looked_at_keeps_its_place():
+    refused = [Severity(file=file, status="abstain", reason="quality_blur: it is") for file in ("y", "b")]
+    looked_at = Severity(file="m", severity=0.5, status="review", reason="wide_set: it is", percentile=80.0)
+    ranking = ranked([*rows(("a", 0.1), ("z", None), ("c", 1.2)), *refused, looked_at])
+    assert [(row.rank, row.file, row.status) for row in ranking] == [
+        (None, "b", "abstain"),
+        (None, "y", "abstain"),
+        (1, "c", "ok"),
+        (2, "m", "review"),
+        (3, "a", "ok"),
+        (None, "z", "error"),
+    ]
+    assert (ranking[3].percentile, ranking[3].reason) == (80.0, "wide_set: it is")
+
+
 def test_nothing_ranks_to_nothing():
     assert ranked([]) == ()

@@ -7,6 +7,7 @@ PUBLIC = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "Calibration",
     "Classification",
     "ConfigError",
     "DataError",

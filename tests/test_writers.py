@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -35,6 +36,7 @@ ODD_BYTES = os.fsdecode(b"scan\xff.png")
 
 
 COLUMNS = ["rank", "file", "severity", "grade", "status", "reason", "severity_low", "severity_high", "tie"]
+COLUMNS += ["grade_set", "percentile"]
 
 
 def ranked(rank, file, severity=None, grade=None, reason="", **rest):
@@ -62,12 +64,27 @@ def written(ranking=RANKING, layout="csv"):
 
 def test_the_ranking_csv_is_what_others_script_against():
     assert written() == (
-        "rank,file,severity,grade,status,reason,severity_low,severity_high,tie\n"
-        "1,b.png,1.250000,severe,ok,,1.000000,1.500000,1\n"
-        '2,"sub/a,b.png",0.333333,,ok,,,,\n'
-        "3,c.png,0.000000,healthy,ok,,,,\n"
-        ",d.png,,,error,damaged: it is,,,\n"
+        "rank,file,severity,grade,status,reason,severity_low,severity_high,tie,grade_set,percentile\n"
+        "1,b.png,1.250000,severe,ok,,1.000000,1.500000,1,,\n"
+        '2,"sub/a,b.png",0.333333,,ok,,,,,,\n'
+        "3,c.png,0.000000,healthy,ok,,,,,,\n"
+        ",d.png,,,error,damaged: it is,,,,,\n"
     )
+
+
+def test_what_is_sure_stands_behind_what_others_script_against():
+    sure = dataclasses.replace(
+        RANKING.rows[0], probabilities=(0.25, 0.75), grade_set=("=mild", "severe"), percentile=97.5
+    )
+    ranking = dataclasses.replace(RANKING, rows=(sure,))
+    stream = io.StringIO(newline="")
+    write_ranking(ranking, stream, layout="csv", bundle="toy", labels=("=mild", "severe"))
+    assert stream.getvalue().splitlines() == [
+        ",".join([*COLUMNS[:-2], "p_=mild", "p_severe", *COLUMNS[-2:]]),
+        "1,b.png,1.250000,severe,ok,,1.000000,1.500000,1,0.250000,0.750000,'=mild|severe,97.500000",
+    ]
+    row = json.loads(written(ranking, "jsonl"))
+    assert (row["grade_set"], row["percentile"]) == (["=mild", "severe"], 97.5)
 
 
 def test_json_lines_carry_the_same_keys():
@@ -131,14 +148,18 @@ def test_reasons_and_labels_are_neutralised_too():
     answer = Classification(file="a", label="=x", probabilities=(0.25, 0.75))
     row = classification_row(answer, ("-ok", "=x"))
     write_rows([row], stream, columns=tuple(row), layout="csv", header=Header(bundle="", backend=""))
-    assert stream.getvalue() == "file,label,p_-ok,p_=x,status,reason\na,'=x,0.250000,0.750000,ok,\n"
+    assert stream.getvalue() == "file,label,p_-ok,p_=x,status,reason,grade_set\na,'=x,0.250000,0.750000,ok,,\n"
 
 
 def test_a_classification_has_a_column_per_label():
     row = classification_row(Classification(file="a", label="mild", probabilities=(0.1, 0.9)), ("none", "mild"))
-    assert row == {"file": "a", "label": "mild", "p_none": 0.1, "p_mild": 0.9, "status": "ok", "reason": ""}
+    assert row == {
+        "file": "a", "label": "mild", "p_none": 0.1, "p_mild": 0.9, "status": "ok", "reason": "", "grade_set": ()
+    }  # fmt: skip
     failed = classification_row(Classification(file="a", status="error", reason="r"), ("none", "mild"))
-    assert failed == {"file": "a", "label": None, "p_none": None, "p_mild": None, "status": "error", "reason": "r"}
+    assert failed == {
+        "file": "a", "label": None, "p_none": None, "p_mild": None, "status": "error", "reason": "r", "grade_set": ()
+    }  # fmt: skip
 
 
 def test_a_segmentation_names_its_mask():
@@ -157,7 +178,7 @@ def test_an_analysis_has_all_of_it():
     )
     assert list(row) == [
         "file", "severity", "grade", "p_x", "mask", "area_fraction", "map", "status", "reason", "severity_low",
-        "severity_high",
+        "severity_high", "grade_set", "percentile",
     ]  # fmt: skip
     assert (row["mask"], row["map"]) == (None, "maps/a.png")
 

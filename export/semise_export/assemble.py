@@ -1,10 +1,8 @@
 """From a run folder to a bundle: built beside its place, gated, and put there whole or not at all."""
 
 import platform
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 
@@ -13,27 +11,29 @@ from semise_export.golden import write_golden, write_variant_golden
 from semise_export.model_card import model_card
 from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
 from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
-from semise_export.run import TrainedRun
+from semise_export.run import CALIBRATION_PARTS, TrainedRun
 from semise_export.thumbnails import write_reference_thumbnails
 from semise_export.variants import Variant, write_variant
+from semise_sdk.atomic import atomic_folder
 from semise_sdk.backends import BACKENDS
 from semise_sdk.bundle import (
-    CALIBRATION,
-    MANIFEST,
     MODEL_CARD,
     REFERENCE_PICTURES,
     REFERENCES,
     SUFFIX,
     WEIGHTS,
     Bundle,
+    check_place,
     pack,
     write_manifest,
 )
-from semise_sdk.errors import BackendError, BundleError, ConfigError, OutputError
+from semise_sdk.calibration import CALIBRATION, TRAINING_IMAGES, Calibration, write_calibration
+from semise_sdk.errors import BackendError, BundleError, OutputError
 from semise_sdk.integrity import hash_file
 from semise_sdk.manifest import GraphEntry
 from semise_sdk.models.network import load_network
 from semise_sdk.predictor import Predictor
+from semise_sdk.recalibration import calibrate, observe
 from semise_sdk.replay import replay
 from semise_sdk.reporting import Reporter, SilentReporter
 from semise_sdk.signing import own_work
@@ -93,11 +93,11 @@ def export_run(
     listener = reporter or SilentReporter()
     trained = TrainedRun.open(run)
     given = out or run / "bundle"
-    _check_place(given)
+    check_place(given)
     place = given.resolve()  # "." has no name to build beside
     chosen = gate_backends(backends)
     images = trained.gate_images(max_images)
-    with _building(place) as folder:
+    with atomic_folder(place) as folder:
         graphs = _write_model(trained, folder, reporter=listener)
         if reference_thumbnails:
             count = write_reference_thumbnails(trained, folder)
@@ -111,11 +111,11 @@ def export_run(
                 write_variant(precision, folder, graphs, run=trained, limits=limits[precision], reporter=listener)
             )
             gate.check(variants)
-        _complete(trained, gate, variants)
+        calibration = _calibrate(trained, folder, chosen[0], reporter=listener)
+        _complete(trained, gate, variants, calibration)
         for variant in variants:
             for backend in gate.backends_of(variant.precision):
                 replay(folder, backend=backend, precision=variant.precision).require_agreement()
-        _install(folder, place)
     if packed:
         pack(place, place.with_name(place.name + SUFFIX))
     return given
@@ -124,6 +124,8 @@ def export_run(
 def _write_model(trained: TrainedRun, folder: Path, *, reporter: Reporter) -> dict[str, GraphEntry]:
     """Writes graphs, weights, references and calibration; returns the graphs as the manifest names them."""
     sources = {WEIGHTS: "model.safetensors", REFERENCES: REFERENCES, CALIBRATION: CALIBRATION}
+    if (trained.checkpoint / TRAINING_IMAGES).is_file():  # runs from before there was one have none
+        sources[TRAINING_IMAGES] = TRAINING_IMAGES
     try:
         for target, source in sources.items():
             shutil.copyfile(trained.checkpoint / source, folder / target)
@@ -206,7 +208,22 @@ class Gate:
         )
 
 
-def _complete(trained: TrainedRun, gate: Gate, variants: Sequence[Variant]) -> None:
+def _calibrate(trained: TrainedRun, folder: Path, backend: str, *, reporter: Reporter) -> Calibration:
+    """Holds the bundle's answers against the run's calibration part, else its validation part."""
+    part, images = trained.calibration_images()
+    with Predictor.open(folder, backend=backend, device="cpu", isolate=False, calibrated=False) as predictor:
+        rows = predictor.iter_observed([image.image for image in images])
+        observed = observe(predictor, images, rows=rows)
+        calibration = calibrate(
+            predictor, observed, source=f"part {part} of the run's split, {CALIBRATION_PARTS[part]}"
+        )
+    write_calibration(folder, calibration)
+    for name, fact in calibration.facts().items():
+        reporter.say(f"{name}: {fact}")
+    return calibration
+
+
+def _complete(trained: TrainedRun, gate: Gate, variants: Sequence[Variant], calibration: Calibration) -> None:
     """Writes golden files, model card and the final manifest."""
     folder = gate.folder
     with Predictor.open(trained.root, backend="pytorch", device="cpu", isolate=False) as predictor:
@@ -215,9 +232,8 @@ def _complete(trained: TrainedRun, gate: Gate, variants: Sequence[Variant]) -> N
         write_manifest(folder, model=trained.model, graphs=_graphs(variants))
         write_variant_golden(folder, variant.precision, gate.backends_of(variant.precision))
     try:
-        (folder / MODEL_CARD).write_text(
-            model_card(trained, gate.rows, has_pictures=(folder / REFERENCE_PICTURES).is_dir()), encoding="utf-8"
-        )
+        card = model_card(trained, gate.rows, calibration, has_pictures=(folder / REFERENCE_PICTURES).is_dir())
+        (folder / MODEL_CARD).write_text(card, encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"could not write {MODEL_CARD}: {error.strerror}; free space or choose another --out"
@@ -290,42 +306,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _check_place(place: Path) -> None:
-    """Raises ConfigError where replacing ``place`` would take away anything but a bundle."""
-    if place.is_symlink() or (place.exists() and not place.is_dir()):
-        raise ConfigError(f"expected --out to be a folder, found a file or link at {place}: choose another")
-    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
-        raise ConfigError(f"expected --out to be new, empty or a bundle, found other files in {place}: choose another")
-
-
-@contextmanager
-def _building(place: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``place``, on the same file system; removes it unless it was installed."""
-    folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}.building")
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"could not create {folder}: {error.strerror}; choose another --out") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _install(folder: Path, place: Path) -> None:
-    """Puts ``folder`` at ``place``; what stood there stays until the new one is in its place."""
-    old = place.with_name(f".{place.name}.{secrets.token_hex(4)}.old")
-    try:
-        if place.exists():
-            place.rename(old)
-        try:
-            folder.rename(place)
-        except OSError:
-            if old.exists():
-                old.rename(place)
-            raise
-    except OSError as error:
-        raise OutputError(f"could not put the bundle at {place}: {error.strerror}; choose another --out") from error
-    shutil.rmtree(old, ignore_errors=True)

@@ -77,7 +77,7 @@ def write_variant_golden(folder: Path, precision: Precision, backends: Sequence[
 
 
 def _answers_of(folder: Path, pictures: Sequence[Path], *, backend: str, precision: Precision) -> list[Answer]:
-    with Predictor.open(folder, backend=backend, precision=precision, isolate=False) as predictor:
+    with Predictor.open(folder, backend=backend, precision=precision, isolate=False, calibrated=False) as predictor:
         return list(answers(predictor, pictures))
 
 

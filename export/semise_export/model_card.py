@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from semise_export.parity import ParityRow
 from semise_export.run import TrainedRun
+from semise_sdk.calibration import Calibration
 from semise_sdk.results import INTENDED_USE
 from semise_sdk.spec import ModelInfo
 
@@ -31,8 +32,10 @@ LIMITATIONS = (
     "measured by this bundle from the same reference.",
     "It orders images as the training data's grades did. It is no probability, no measurement of a lesion and no "
     "diagnosis.",
-    "Images of another device, protocol, population or disease are outside of what was measured; nothing here warns of "
-    "them.",
+    "Images of another device, protocol, population or disease are outside of what was measured. The gates refuse what "
+    "lies far from the calibration images and nothing nearer; calibrate on the site's own images before use.",
+    "Grade sets hold the true grade as often as stated over all images like the calibration's, not for each grade, "
+    "patient or site.",
     "The severity map shows where an image lies far from the reference: an aid to explanation, not a localisation.",
     "The held-out figures are of one data set and one split; their intervals say nothing of other sites.",
 )
@@ -70,6 +73,10 @@ Anyone who acts on its output for a patient does so outside of this intended use
 
 {performance}
 
+## Calibration
+
+{calibration}
+
 ## Agreement of the exported graphs with torch
 
 {parity}
@@ -80,12 +87,19 @@ Anyone who acts on its output for a patient does so outside of this intended use
 """
 
 
-def model_card(run: TrainedRun, rows: Sequence[ParityRow], *, has_pictures: bool = False) -> str:
-    """Returns the card of a run as Markdown: facts of its files and the export's parity figures.
+def model_card(
+    run: TrainedRun,
+    rows: Sequence[ParityRow],
+    calibration: Calibration | None = None,
+    *,
+    has_pictures: bool = False,
+) -> str:
+    """Returns the card of a run as Markdown: facts of its files, its calibration and the export's parity figures.
 
     Args:
         run: The run.
         rows: The figures.
+        calibration: What the bundle's answers are held against.
         has_pictures: Whether the bundle carries thumbnails of its healthy references.
     """
     return _TEMPLATE.format(
@@ -96,6 +110,7 @@ def model_card(run: TrainedRun, rows: Sequence[ParityRow], *, has_pictures: bool
         pictures=PICTURES if has_pictures else NO_PICTURES,
         training=_table(("setting", "value"), _settings(run.config)),
         performance=_performance(run.evaluation()),
+        calibration=_calibration(calibration),
         parity=_parity(rows),
         limitations=_bullets(LIMITATIONS),
     )
@@ -148,6 +163,19 @@ def _performance(report: Mapping[str, object] | None) -> str:
     return "On the run's test part, with 95 % bootstrap intervals by group.\n\n" + _table(
         ("metric", "value", "95 % interval", "images"), rows
     )
+
+
+def _calibration(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "None: no grade sets, percentiles or gates."
+    facts = _bullets(f"{name}: {fact}" for name, fact in calibration.facts().items())
+    if calibration.sets is None:
+        return facts
+    cells = [
+        (label, _figure(one.value), _interval(one.to_json()), str(one.n))
+        for label, one in calibration.sets.of_grade.items()
+    ]
+    return f"{facts}\n\n" + _table(("grade", "sets that hold it", "95 % interval", "images"), cells)
 
 
 def _interval(figures: Mapping[str, object]) -> str:

@@ -94,7 +94,13 @@ def check_backend(
     """
     with _refusing(backend):
         with Predictor.open(
-            bundle, backend=backend, device=device, batch_size=BATCH, precision=precision, isolate=False
+            bundle,
+            backend=backend,
+            device=device,
+            batch_size=BATCH,
+            precision=precision,
+            isolate=False,
+            calibrated=False,
         ) as predictor:
             name = predictor.backend
             answers = _full_answers(predictor, images, reporter=reporter, label=f"{backend} {precision}")

@@ -12,19 +12,26 @@ import yaml
 
 from semise_sdk.bundle import open_run
 from semise_sdk.errors import BundleError, DataError
+from semise_sdk.recalibration import HeldOutImage
 from semise_sdk.spec import ModelInfo
 
 PARTS = ("train", "val", "test", "calibration")
 GATE_PARTS = ("val", "test")
+CALIBRATION_PARTS = {
+    "calibration": "which nothing was trained or chosen on",
+    "val": "which the heads and any temperature were chosen on: a part named calibration would be stricter",
+}
+MAX_CALIBRATION = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRow:
-    """One image of the run's split.csv: where it is, its grade (empty for an unlabeled image) and its part."""
+    """One image of the run's split.csv: where it is, its grade (empty for an unlabeled image), part and group."""
 
     image: Path
     label: str
     part: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +90,24 @@ class TrainedRun:
             DataError: there are fewer than two, or they are not where the manifest says.
         """
         images = spread(self.images(*GATE_PARTS), limit)
-        missing = [image for image in images if not image.is_file()]
-        if missing:
-            raise DataError(
-                f"expected the run's images to check the export on, found {len(missing)} of {len(images)} missing "
-                f"(first: {missing[0]}): make the data available where {self.manifest} lies",
-                problems=[f"{image} is missing" for image in missing],
-            )
+        _refuse_missing(images, self.manifest, "check")
         if len(images) < 2:
             raise DataError(f"expected validation or test images in {self.root / 'split.csv'}, found {len(images)}")
         return images
+
+    def calibration_images(self) -> tuple[str, list[HeldOutImage]]:
+        """Returns the part to calibrate on and at most 4,096 of its images: ``calibration``, else ``val``.
+
+        Raises:
+            DataError: they are not where the manifest says.
+        """
+        part = next((part for part in CALIBRATION_PARTS if self.images(part)), "val")
+        levels = {label: level for level, label in enumerate(self.model.labels)}
+        rows = [row for row in self.rows if row.part == part]
+        if len(rows) > MAX_CALIBRATION:
+            rows = [rows[index * len(rows) // MAX_CALIBRATION] for index in range(MAX_CALIBRATION)]
+        _refuse_missing([row.image for row in rows], self.manifest, "calibrate")
+        return part, [HeldOutImage(image=row.image, level=levels.get(row.label), group=row.group) for row in rows]
 
     def images(self, *parts: str) -> list[Path]:
         """Returns the images of some parts of the split, in its order."""
@@ -122,6 +137,16 @@ class TrainedRun:
         return hashlib.sha256(self.manifest.read_bytes()).hexdigest()
 
 
+def _refuse_missing(images: Sequence[Path], manifest: Path, verb: str) -> None:
+    missing = [image for image in images if not image.is_file()]
+    if missing:
+        raise DataError(
+            f"expected the run's images to {verb} the export on, found {len(missing)} of {len(images)} missing "
+            f"(first: {missing[0]}): make the data available where {manifest} lies",
+            problems=[f"{image} is missing" for image in missing],
+        )
+
+
 def spread(images: Sequence[Path], limit: int) -> list[Path]:
     """Returns at most ``limit`` images, evenly spaced, in their order: a split lists its grades one after another.
 
@@ -148,7 +173,12 @@ def _read_split(path: Path, folder: Path) -> tuple[SplitRow, ...]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = [
-                SplitRow(image=folder / row["image"], label=row["label"], part=row["split"])
+                SplitRow(
+                    image=folder / row["image"],
+                    label=row["label"],
+                    part=row["split"],
+                    group=row.get("group") or row["image"],
+                )
                 for row in csv.DictReader(stream)
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -96,7 +96,13 @@ def measure_stability(
 
     def in_batches(some: Sequence[Path], size: int) -> Answers:
         with Predictor.open(
-            bundle, backend=backend, device=device, batch_size=size, precision=precision, isolate=False
+            bundle,
+            backend=backend,
+            device=device,
+            batch_size=size,
+            precision=precision,
+            isolate=False,
+            calibrated=False,
         ) as predictor:
             return ask(predictor, some, reporter=reporter, label=f"{backend} {precision}, batches of {size}")
 

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from semise_sdk.cli import (
     bench,
     bundles,
+    calibrate,
     compare,
     compare_images,
     data,
@@ -57,6 +58,7 @@ GROUPS = (
     compare_images,
     timeline,
     signatures,
+    calibrate,
     bundles,
     bench,
 )

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Protocol, TextIO, TypeVar
+from typing import Protocol, TextIO, TypeVar, get_args
 
 import typer
 
 from semise_sdk.cli.console import say, stderr, tracked
 from semise_sdk.cli.privacy import spoken
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, ConfigError, DataError, OutputError
+from semise_sdk.evaluation import Decoding
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import newest_bundle
 from semise_sdk.readers import FoundImage, find_images, scan_images
@@ -25,6 +26,7 @@ from semise_sdk.spec import PRECISIONS, Precision
 from semise_sdk.writers import LAYOUTS, Header, Layout, layout_of, text_file
 
 BUNDLE_VARIABLE = "SEMISE_BUNDLE"
+ATTENTION: tuple[tuple[Status, str], ...] = (("abstain", "not scored and for a human"), ("review", "to be looked at"))
 
 
 class _Answer(Protocol):
@@ -47,6 +49,7 @@ class Engine:
     precision: str
     isolate: bool = True
     public_key: Path | None = None
+    decode: str = "argmax"
 
 
 class Batch:
@@ -83,7 +86,14 @@ class Batch:
             backend=self.predictor.backend,
             precision=self.predictor.precision,
             reference=reference,
+            grade_sets=self.grade_sets,
         )
+
+    @property
+    def grade_sets(self) -> str | None:
+        """How often the bundle's grade sets hold the true grade, in words; None where it has none."""
+        calibration = self.predictor.calibration
+        return None if calibration is None or calibration.sets is None else calibration.facts()["grade sets"]
 
     def followed(self, label: str, answers: Iterable[Answer], *, total: int) -> Iterator[Answer]:
         """Yields ``answers`` under a progress bar called ``label``; what becomes of them is for others to count."""
@@ -98,8 +108,9 @@ class Batch:
         self._counts = self._counts if counts is None else counts
         seconds = time.perf_counter() - self._started
         total, failed = self._counts.total(), self._counts["error"]
+        human = "".join(f", {self._counts[status]} {words}" for status, words in ATTENTION if self._counts[status])
         say(
-            f"{total} images, {failed} failed, {seconds:.1f} s ({total / seconds:.0f} a second) on "
+            f"{total} images, {failed} failed{human}, {seconds:.1f} s ({total / seconds:.0f} a second) on "
             f"{self.predictor.backend} in {self.predictor.precision}, bundle {self.predictor.name}",
             quiet=self.is_quiet,
         )
@@ -143,6 +154,7 @@ def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
             precision=parse_precision(engine.precision),
             isolate=engine.isolate,
             public_key=engine.public_key,
+            decoding=parse_decoding(engine.decode),
         ) as predictor,
     ):
         say(INTENDED_USE, quiet=quiet)
@@ -155,6 +167,14 @@ def parse_precision(text: str) -> Precision:
         if text == known:
             return known
     raise ConfigError(f"expected --precision {', '.join(PRECISIONS)}, found {text!r}")
+
+
+def parse_decoding(text: str) -> Decoding:
+    """Returns the decoding of that name, ``-`` for ``_``; raises ConfigError for an unknown one."""
+    for known in get_args(Decoding):
+        if text == known.replace("_", "-"):
+            return known  # type: ignore[no-any-return]  # get_args knows no types
+    raise ConfigError(f"expected --decode argmax or expected-maee, found {text!r}")
 
 
 @contextmanager

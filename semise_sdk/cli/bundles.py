@@ -12,6 +12,7 @@ from rich.text import Text
 from semise_sdk import __version__
 from semise_sdk.backends import Availability, available, conflicts
 from semise_sdk.bundle import MANIFEST, Bundle, is_run, open_run
+from semise_sdk.calibration import NO_CALIBRATION
 from semise_sdk.cli.batch import find_bundle
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, print_json, stdout
 from semise_sdk.cli.export import parity_table
@@ -45,11 +46,12 @@ def info(
             _print_pairs(_model_facts(model))
         return
     with Bundle.open(path, public_key=public_key) as opened:
-        manifest, signature = opened.manifest, opened.signature
+        manifest, signature, calibration = opened.manifest, opened.signature, opened.calibration()
+    facts = {"calibration": NO_CALIBRATION} if calibration is None else calibration.facts()
     if as_json:
-        print_json({**manifest.to_json(), "signature": signature})
+        print_json({**manifest.to_json(), "calibration": facts, "signature": signature})
     else:
-        _print_manifest(manifest, signature)
+        _print_manifest(manifest, facts, signature)
 
 
 def doctor(as_json: JsonOption = False) -> int:
@@ -132,12 +134,13 @@ def _print_dicom(kinds: Iterable[Support]) -> None:
     stdout.print(table)
 
 
-def _print_manifest(manifest: Manifest, signature: str) -> None:
+def _print_manifest(manifest: Manifest, calibration: Mapping[str, str], signature: str) -> None:
     facts = {
         "bundle": manifest.name,
         "intended use": manifest.intended_use,
         "created": f"{manifest.created} by semise {manifest.sdk_version}",
         **_model_facts(manifest.model),
+        **calibration,
         "files": len(manifest.files) + 1,
         "signature": signature,
         **{f"provenance: {name}": value for name, value in manifest.provenance.items()},

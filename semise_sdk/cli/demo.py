@@ -86,12 +86,13 @@ def run_demo(out: Path, *, seed: int, reporter: ConsoleReporter, quiet: bool) ->
     run = _timed(seconds, "train", lambda: train(config, out / "run", reporter=reporter)).root
     bundle = _timed(seconds, "export", lambda: export_run(run, reporter=reporter))
     images = labeled_images(run, None, columns="", part="test")
-    with own_work(), Predictor.open(bundle, isolate=False) as predictor:
+    with own_work(), Predictor.open(bundle, isolate=False, calibrated=False) as predictor:
         report = _timed(seconds, "evaluate", lambda: measure_predictor(predictor, images, quiet=quiet))
+    with own_work(), Predictor.open(bundle, isolate=False) as predictor:
         ranking = _timed(seconds, "rank", lambda: _rank(predictor, images))
         _draw(ranking, images, predictor, out / "contact_sheet.png")
     with text_file(out / "ranking.csv") as stream:
-        write_ranking(ranking, stream, layout="csv", bundle=str(bundle))
+        write_ranking(ranking, stream, layout="csv", bundle=str(bundle), labels=predictor.model.grade_labels)
     write_text(out / "evaluation.json", json.dumps(report.to_json(), indent=2) + "\n")
     return DemoResult(run, bundle, out / "ranking.csv", out / "contact_sheet.png", report, seconds)
 

@@ -43,11 +43,19 @@ def evaluate(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measures a run or a bundle on labelled images, with 95 % intervals by group."""
+    """Measures the bare model of a run or a bundle on labelled images, with 95 % intervals by group.
+
+    No gate leaves an image out, and probabilities are the classifier's own.
+    """
     is_run = (model / "checkpoint").is_dir()
     chosen = "pytorch" if is_run and backend == "auto" else backend
     with Predictor.open(
-        model, backend=chosen, device=device, precision=parse_precision(precision), public_key=public_key
+        model,
+        backend=chosen,
+        device=device,
+        precision=parse_precision(precision),
+        public_key=public_key,
+        calibrated=False,
     ) as opened:
         images = labeled_images(model, data, columns=columns, part=part, labels=opened.model.labels)
         say(f"evaluating {len(images)} images", quiet=quiet)
@@ -88,7 +96,7 @@ def labeled_images(
     if part is not None and part not in PARTS:
         raise ConfigError(f"expected --split {', '.join(PARTS)}, found {part!r}")
     manifest, parts, wanted = _run_images(model, part) if data is None else _other_images(data, columns, part)
-    _refuse_other_grades(manifest, labels)
+    refuse_other_grades(manifest, labels)
     images = [
         LabeledImage(image=sample.image, level=sample.severity, group=sample.group, mask=sample.mask)
         for sample, of in zip(manifest.samples, parts, strict=True)
@@ -99,7 +107,8 @@ def labeled_images(
     return images
 
 
-def _refuse_other_grades(manifest: "Manifest", labels: tuple[str, ...] | None) -> None:
+def refuse_other_grades(manifest: "Manifest", labels: tuple[str, ...] | None) -> None:
+    """Raises DataError where a manifest's grades are called otherwise than the model's ``labels``."""
     names_grades = any(sample.label for sample in manifest.samples)
     if labels is None or not names_grades or manifest.labels == labels[: len(manifest.labels)]:
         return

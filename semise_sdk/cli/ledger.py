@@ -68,7 +68,8 @@ def open_ledger(
         part=str(Part.parse(options.part or "1/1")),
         reference=None if bank is None else _reference_name(reference, phi),
         reference_sha256=None if bank is None else bank_sha256(bank),
-        labels=predictor.model.labels,
+        labels=predictor.model.grade_labels,
+        decoding=predictor.decoding,
         sdk_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         images=absolute(tuple(batch.images)) if phi == "keep" else (),
@@ -97,7 +98,7 @@ def rank_run(
         _answer(batch, ledger, "ranking", lambda found: predictor.iter_severity(found, reference=bank))
         with result_stream(out) as stream:
             rows = numbered(ledger.ranked(is_named=options.names_results))
-            write_ranked(rows, stream, layout=layout, header=header)
+            write_ranked(rows, stream, layout=layout, header=header, labels=predictor.model.grade_labels)
         return _finish(batch, ledger)
 
 
@@ -150,7 +151,8 @@ def merge(
         )
         counts = Counter[str]()
         with result_stream(out) as stream:
-            write_ranked(numbered(_counted(merged.ranked(), counts)), stream, layout=chosen, header=header)
+            rows = numbered(_counted(merged.ranked(), counts))
+            write_ranked(rows, stream, layout=chosen, header=header, labels=settings.labels)
         if images and merged.nameless:
             say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=quiet)
     say(f"{counts.total()} images, {counts['error']} failed, of {len(runs)} parts", quiet=quiet)

@@ -24,12 +24,14 @@ from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.worklist import Places
 from semise_sdk.writers import (
+    CERTAINTY,
     INTERVAL,
     Row,
     analysis_row,
     classification_row,
     embedding_columns,
     embedding_row,
+    probability_columns,
     segmentation_row,
     write_embeddings,
     write_ranking,
@@ -59,6 +61,9 @@ Out = Annotated[Path | None, typer.Option(help="File for the results; standard o
 LayoutOption = Annotated[
     str | None, typer.Option("--format", help="csv, json or jsonl; by the suffix of --out by default.")
 ]
+Decode = Annotated[
+    str, typer.Option(help="argmax: the most probable grade; expected-maee: that of least expected exp(|error|).")
+]
 Maps = Annotated[Path | None, typer.Option(help="Folder for a severity map of each image, as PNG.")]
 
 
@@ -87,13 +92,15 @@ def rank(
     part: PartOption = None,
     phi: PhiOption = None,
     phi_key: KeyOption = None,
+    decode: Decode = "argmax",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Ranks images from most to least severe.
 
-    Severity is the cosine distance to healthy references, 0 to 2. Equal severities rank by file name; files that
-    cannot be read come last, with the reason. With --run, the same command goes on after a kill.
+    Severity is the cosine distance to healthy references, 0 to 2. Equal severities rank by file name. Images that the
+    bundle's gates refuse to score come first: they need a human. Files that cannot be read come last. Both have the
+    reason. With --run, the same command goes on after a kill.
     """
     options = RunOptions(run=run, part=part, phi=phi, key=phi_key)
     options.refuse_drawings(maps, report)
@@ -106,6 +113,7 @@ def rank(
         precision=precision,
         isolate=isolate,
         public_key=public_key,
+        decode=decode,
     )
     check_report(report, out)
     with open_batch(images, engine, quiet=quiet) as batch:
@@ -125,7 +133,14 @@ def rank(
             precision=predictor.precision,
         )
         with result_stream(out) as stream:
-            write_ranking(ranking, stream, layout=chosen, bundle=batch.predictor.name)
+            write_ranking(
+                ranking,
+                stream,
+                layout=chosen,
+                bundle=predictor.name,
+                labels=predictor.model.grade_labels,
+                grade_sets=batch.grade_sets,
+            )
         if report is not None and places is not None:
             write_report(batch, ranking, places, bank=bank, reference=reference, path=report)
         return batch.finish()
@@ -147,6 +162,7 @@ def classify(
     part: PartOption = None,
     phi: PhiOption = None,
     phi_key: KeyOption = None,
+    decode: Decode = "argmax",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -161,11 +177,12 @@ def classify(
         precision=precision,
         isolate=isolate,
         public_key=public_key,
+        decode=decode,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
         chosen = chosen_layout(layout, out, as_json=as_json)
-        columns = ("file", "label", *(f"p_{label}" for label in labels), "status", "reason")
+        columns = ("file", "label", *probability_columns(labels), "status", "reason", "grade_set")
         if run is not None:
             return classify_run(batch, options, columns=columns, out=out, layout=chosen)
         answers = veiled(batch.answers("classifying", batch.predictor.iter_classify), options)
@@ -228,6 +245,7 @@ def analyze(
     public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
+    decode: Decode = "argmax",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -241,11 +259,13 @@ def analyze(
         precision=precision,
         isolate=isolate,
         public_key=public_key,
+        decode=decode,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
-        labels = tuple(f"p_{label}" for label in batch.predictor.model.labels)
-        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason", *INTERVAL)
+        labels = probability_columns(batch.predictor.model.labels)
+        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
+        columns += (*INTERVAL, *CERTAINTY)
         header = batch.header(describe_reference(reference))
         chosen = chosen_layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:

@@ -69,10 +69,11 @@ class RunSettings:
         part: ``i/n``.
         reference: What severity was measured from, as the policy lets it be named; None for no severity.
         reference_sha256: Of the reference bank; None for no severity.
-        labels: The model's grades, in order.
+        labels: The grades that the model gives probabilities of, in order.
         sdk_version: Of the SDK that started the run.
         created: When, ISO 8601 in UTC.
         images: The arguments that named the images, absolute; none unless names are kept.
+        decoding: How probabilities become a grade.
     """
 
     command: str
@@ -88,6 +89,7 @@ class RunSettings:
     sdk_version: str
     created: str
     images: tuple[str, ...] = ()
+    decoding: str = "argmax"
 
     def to_json(self) -> dict[str, object]:
         """Returns plain JSON data that :meth:`from_json` reads back."""
@@ -134,7 +136,7 @@ class RunSettings:
                 )
 
 
-_TEXTS = ("command", "bundle", "bundle_sha256", "precision", "phi", "key", "part", "sdk_version", "created")
+_TEXTS = ("command", "bundle", "bundle_sha256", "precision", "phi", "key", "part", "sdk_version", "created", "decoding")
 _MUST_AGREE = {
     "command": "command",
     "bundle_sha256": "bundle",
@@ -143,8 +145,9 @@ _MUST_AGREE = {
     "phi": "--phi",
     "key": "--phi-key",
     "part": "--part",
+    "decoding": "--decode",
 }
-_SPEAKABLE = ("command", "precision", "phi", "part")
+_SPEAKABLE = ("command", "precision", "phi", "part", "decoding")
 
 
 def bank_sha256(bank: ReferenceBank) -> str:

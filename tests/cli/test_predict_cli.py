@@ -91,10 +91,10 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-RANKING = """rank,file,severity,grade,status,reason,severity_low,severity_high,tie
-1,red.png,1.000000,red,ok,,,,
-2,sub/magenta.png,0.292893,blue,ok,,,,
-3,blue.png,0.000000,blue,ok,,,,
+RANKING = """rank,file,severity,grade,status,reason,severity_low,severity_high,tie,p_blue,p_red,grade_set,percentile
+1,red.png,1.000000,red,ok,,,,,0.017986,0.982014,,
+2,sub/magenta.png,0.292893,blue,ok,,,,,0.500000,0.500000,,
+3,blue.png,0.000000,blue,ok,,,,,0.880797,0.119203,,
 """
 
 
@@ -297,11 +297,20 @@ def test_files_given_alone_go_by_name_and_as_typed_where_names_collide(capsys, p
 def test_classify(capsys, project):
     code, out, _ = answer(capsys, "classify", "images")
     assert code == 0
-    assert out.splitlines()[0] == "file,label,p_blue,p_red,status,reason"
+    assert out.splitlines()[0] == "file,label,p_blue,p_red,status,reason,grade_set"
     red = next(row for row in rows(out) if row["file"] == "red.png")
     assert red == {
         "file": "red.png", "label": "red", "p_blue": "0.017986", "p_red": "0.982014", "status": "ok", "reason": "",
+        "grade_set": "",
     }  # fmt: skip
+
+
+def test_a_grade_may_be_decided_by_the_least_expected_error(capsys, project):
+    usual = answer(capsys, "rank", "images", "--quiet")
+    assert answer(capsys, "rank", "images", "--quiet", "--decode", "expected-maee") == usual  # of two grades, the same
+    code, out, err = answer(capsys, "classify", "images", "--decode", "expected_maee")
+    assert (code, out) == (2, "")
+    assert "expected --decode argmax or expected-maee, found 'expected_maee'" in err
 
 
 def test_segment_writes_masks_at_the_sources_size(capsys, project):
@@ -344,6 +353,7 @@ def test_analyze_prints_json_lines_and_draws_what_is_asked_for(capsys, project):
         "file": "red.png", "severity": 1.0, "grade": "red", "p_blue": 0.017986, "p_red": 0.982014,
         "mask": "masks/red.png", "area_fraction": 1.0, "map": "maps/red.png", "status": "ok", "reason": "",
         "severity_low": None, "severity_high": None,
+        "grade_set": [], "percentile": None,
     }  # fmt: skip
     assert (project / "maps" / "sub" / "magenta.png").is_file()
     assert json.loads(answer(capsys, "analyze", "images", "-q")[1].splitlines()[0])["map"] is None
@@ -421,7 +431,7 @@ def test_in_a_process_of_its_own_the_output_is_bytes_of_utf8_with_unix_line_ends
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines(keepends=True)[0] == RANKING.splitlines(keepends=True)[0].encode()
-    assert b'1,"ra\\udcff\r\n\'=n.png",1.000000,red,ok,,,,\n' in done.stdout
+    assert b'1,"ra\\udcff\r\n\'=n.png",1.000000,red,ok,,,,,0.017986,0.982014,,\n' in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(project):

@@ -244,10 +244,21 @@ def test_a_bundle_holds_what_the_architecture_lists_and_nothing_else(bundle: Pat
     assert bundle == run / "bundle"
     golden = {f"golden/{name}" for name in (*PICTURES, "expected.json")}
     graphs = {"encoder.onnx", "classifier.onnx", "unet.onnx"}
-    rest = {"manifest.json", "weights.safetensors", "references.safetensors", "calibration.json", "MODEL_CARD.md"}
+    rest = {"manifest.json", "weights.safetensors", "references.safetensors", "MODEL_CARD.md"}
+    rest |= {"calibration.json", "calibration.safetensors"}
     assert set(hashes(bundle)) == golden | graphs | rest
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
     assert (bundle / "weights.safetensors").read_bytes() == (run / "checkpoint" / "model.safetensors").read_bytes()
+
+
+def test_a_bundle_is_calibrated_on_images_that_nothing_was_trained_on(bundle: Path) -> None:
+    with Bundle.open(bundle) as opened:
+        calibration = opened.calibration()
+    assert calibration is not None
+    assert calibration.source.startswith("part val of the run's split, which the heads and any temperature were chosen")
+    assert not calibration.is_calibrated  # a dozen images
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert f"- gates: not calibrated: {calibration.images} images" in card
 
 
 def test_every_backend_passed_on_the_held_out_images(bundle: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semise_export.agreement import Agreement
@@ -9,6 +10,8 @@ from semise_export.model_card import model_card
 from semise_export.parity import ParityRow
 from semise_export.run import SplitRow, TrainedRun
 from semise_export.stability import Stability
+from semise_sdk.calibration import Calibration, GradeSets, Healthy
+from semise_sdk.metrics import Estimate
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 
@@ -84,6 +87,24 @@ def test_parity_is_a_row_per_backend_and_a_dash_for_what_is_not_there(run: Train
     line = "| onnxruntime:CPUExecutionProvider | fp32 | 0.999877 | 1 | 0 | - | 2.5e-06 | 1.0e-06 |"
     assert "On 90 validation and test images, file to score.\n\n| backend |" in model_card(run, [ROW])
     assert line in model_card(run, [ROW])
+
+
+def test_a_card_says_what_the_answers_were_held_against(run: TrainedRun) -> None:
+    assert "## Calibration\n\nNone: no grade sets, percentiles or gates.\n" in model_card(run, [ROW])
+    sets = GradeSets(
+        temperature=1.5,
+        alpha=0.1,
+        threshold=0.3,
+        coverage=Estimate(0.91, 0.86, 0.95, 120),
+        of_grade={"healthy": Estimate(0.95, 0.9, 1.0, 80), "il|l": Estimate(0.83, None, None, 40)},
+        mean_size=1.25,
+        groups=60,
+    )
+    healthy = Healthy(vectors=None, severities=np.linspace(0, 1, 80))
+    card = model_card(run, [ROW], Calibration(source="val", images=120, groups=60, sets=sets, healthy=healthy))
+    assert "- calibrated on: 120 images of 60 groups: val\n" in card
+    assert "- grade sets: aim 90 %, hold 91.0 % [86.0, 95.0] of 120 images, 1.25 grades each; temperature 1.5\n" in card
+    assert "| healthy | 0.950 | 0.900 to 1.000 | 80 |\n| il\\|l | 0.830 | - | 40 |" in card
 
 
 def test_held_out_metrics_come_with_their_intervals(run: TrainedRun) -> None:

@@ -45,6 +45,18 @@ def test_only_held_out_images_are_checked_on(run: Path) -> None:
     assert TrainedRun.open(run).gate_images(256) == [data / "c.png", data / "d.png"]
 
 
+def test_a_part_of_its_own_is_calibrated_on_and_validation_images_where_there_is_none(run: Path) -> None:
+    data = run.parent / "data"
+    part, (image,) = TrainedRun.open(run).calibration_images()
+    assert (part, image.image, image.level, image.group) == ("calibration", data / "f.png", 1, "6")
+    (run / "split.csv").write_text(SPLIT.replace("calibration", "test"))
+    part, (image,) = TrainedRun.open(run).calibration_images()
+    assert (part, image.image, image.level, image.group) == ("val", data / "c.png", 0, "3")
+    image.image.unlink()
+    with pytest.raises(DataError, match="expected the run's images to calibrate the export on, found 1 of 1 missing"):
+        TrainedRun.open(run).calibration_images()
+
+
 def test_images_are_spread_over_a_split_that_lists_grade_after_grade() -> None:
     images = [Path(str(index)) for index in range(10)]
     assert spread(images, 4) == [Path("0"), Path("2"), Path("5"), Path("7")]

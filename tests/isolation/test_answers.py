@@ -67,9 +67,10 @@ def test_a_canvas_survives_with_its_geometry():
 
 def test_nothing_of_a_read_image_stays_behind():
     """A field that is added to these is to travel too."""
-    assert [field.name for field in dataclasses.fields(ReadImage)] == ["file", "canvas"]
+    # verdict and status are given by the predictor, to the canvas that came back
+    assert [field.name for field in dataclasses.fields(ReadImage)] == ["file", "canvas", "verdict"]
     assert [field.name for field in dataclasses.fields(Canvas)] == ["pixels", "geometry"]
-    assert [field.name for field in dataclasses.fields(FailedImage)] == ["file", "reason"]
+    assert [field.name for field in dataclasses.fields(FailedImage)] == ["file", "reason", "status"]
 
 
 def test_a_picture_survives():

@@ -18,10 +18,12 @@ names = st.text(st.characters(codec=None, exclude_characters="\0/"), min_size=1,
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(names, st.sampled_from([None, 0.0, 0.5, 1.999999, 2.0]), max_size=12))
+@given(st.dictionaries(names, st.sampled_from([None, "abstain", 0.0, 0.5, 1.999999, 2.0]), max_size=12))
 def test_a_journal_sorts_as_a_ranking_does(severities):
     rows = [
-        Severity(file=file, status="error", reason="a: b") if value is None else Severity(file=file, severity=value)
+        Severity(file=file, severity=value)
+        if isinstance(value, float)
+        else Severity(file=file, status=value or "error", reason="a: b")
         for file, value in severities.items()
     ]
     connection = sqlite3.connect(":memory:")
@@ -39,6 +41,7 @@ def test_a_journal_sorts_as_a_ranking_does(severities):
     "answer",
     [
         Severity(file="a", severity=0.123456, grade="mild"),
+        Severity(file="a", severity=0.5, status="review", grade_set=("mild", "severe"), percentile=12.5, reason="w: x"),
         Severity(file="a", status="error", reason="truncated: cut short"),
         Classification(file="a", label="mild", probabilities=(0.1, 0.9)),
     ],

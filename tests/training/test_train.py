@@ -45,6 +45,19 @@ def test_a_run_folder_holds_what_others_script_against(tiny_run):
     assert calibration["n"] == len(calibration["healthy_severity"]) > 0
 
 
+def test_a_run_remembers_which_images_it_learned_from_and_no_others(tiny_run, phantoms):
+    from semise_sdk.calibration import TRAINING_IMAGES, canvas_hash, load_training_hashes
+    from semise_sdk.preprocess import to_canvas
+    from semise_sdk.readers import read_image
+
+    known = load_training_hashes((tiny_run / "checkpoint" / TRAINING_IMAGES).read_bytes())
+    spec = ModelInfo.from_json(json.loads((tiny_run / "checkpoint" / "model.json").read_text())).spec
+    for line in (tiny_run / "split.csv").read_text().splitlines()[1:]:
+        name, part = line.split(",")[0], line.rsplit(",", 1)[1]
+        seen = canvas_hash(to_canvas(read_image(phantoms.parent / name), spec).pixels)
+        assert (seen in known) == (part == "train")
+
+
 def test_every_epoch_leaves_one_record_with_its_monitors(tiny_run):
     records = read_records(tiny_run / "metrics.jsonl")
     assert [(r["stage"], r["epoch"]) for r in records if r["stage"].startswith("phase")] == [

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from semise_sdk.atomic import write_bytes, write_text
+from semise_sdk.calibration import TRAINING_IMAGES, save_training_hashes
 from semise_sdk.references import ReferenceBank
 from semise_sdk.spec import ModelInfo
 from semise_training.config import TrainConfig
@@ -16,7 +17,10 @@ from semise_training.stages.upstream import Upstream
 
 
 def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream, *, temperature: float = 1.0) -> None:
-    """Writes ``checkpoint/model.safetensors``, ``references.safetensors``, ``calibration.json`` and ``model.json``.
+    """Writes the files of ``checkpoint/`` that evaluation and export start from.
+
+    They are ``model.safetensors``, ``references.safetensors``, ``calibration.json``, ``training_images.safetensors``
+    (hashes, so that nobody calibrates on images that the model has seen) and ``model.json``.
 
     ``temperature`` is what the classifier's logits were divided by; it is only recorded. ``model.json``
     comes last: where it stands, the run is finished.
@@ -28,6 +32,8 @@ def write_model(run: RunFolder, config: TrainConfig, upstream: Upstream, *, temp
     _save_bank(bank, run.checkpoint / "references.safetensors")
     calibration = _calibration(upstream, bank) | {"classifier_temperature": temperature}
     write_text(run.checkpoint / "calibration.json", json.dumps(calibration, indent=2))
+    learned = [*upstream.dataset.parts["train"], *upstream.dataset.unlabeled]
+    write_bytes(run.checkpoint / TRAINING_IMAGES, save_training_hashes(upstream.dataset.canvases[i] for i in learned))
     model = ModelInfo(
         name=config.name,
         spec=config.input.spec(),
