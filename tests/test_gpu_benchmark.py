@@ -43,7 +43,10 @@ def test_a_section_that_fails_is_recorded_and_the_rest_goes_on(tmp_path):
     assert [row["phase"] for row in found["training"]["rows"]] == ["phase1", "phase2"]
     for row in found["training"]["rows"]:
         assert row["images_per_second"] > 0
-        assert row["ratio"] == pytest.approx(row["images_per_second"] / row["resident_images_per_second"], abs=0.01)
+        # The rates are printed to a tenth: on a busy machine that is a part of a slow one.
+        rounding = 0.05 / row["resident_images_per_second"] + 0.05 / row["images_per_second"]
+        quotient = row["images_per_second"] / row["resident_images_per_second"]
+        assert row["ratio"] == pytest.approx(quotient, rel=rounding, abs=0.01)
     assert found["torch"]["status"] == "failed"
     assert found["torch"]["reason"].startswith("BundleError: expected a bundle, found nothing at")
     assert found["quality"]["status"] == found["parity"]["status"] == "skipped"

@@ -113,6 +113,7 @@ def test_export_prints_the_parity_table_on_standard_output(asked: dict[str, obje
         "backends": None,
         "max_images": 256,
         "packed": False,
+        "reference_thumbnails": False,
     }
 
 

@@ -58,7 +58,7 @@ def test_a_refit_starts_g_and_h_anew_and_leaves_f_alone(centred, tiny_upstream):
 
 def test_a_refit_takes_phase_2s_preference_and_pairs_on_severity_vectors(refit):
     phase2 = {"alpha": 0.25, "class_pair_weight": 0.5, "preference": {"beta": 3.0}}
-    stage, upstream = refit(phase2=phase2)
+    stage, upstream = refit(phase2=phase2, refit={"dropout": 0.0})
     rows = np.arange(6)
     terms = stage.terms(np.stack([rows, np.zeros(6, np.int64)], axis=1), seed=0)
     vectors = embed(upstream.model.network, upstream.dataset, stage.train, compute=upstream.compute).severity

@@ -156,7 +156,7 @@ class RefitConfig(StageConfig):
     epochs: Count = 0
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     augmented_views: Count = 4
 
 
