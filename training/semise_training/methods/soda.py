@@ -21,7 +21,7 @@ SODA = Method(
             images=soda.images,
         ),
     ),
-    # The paper's optimiser but for the encoder's rate: at its 1e-3 the encoder collapsed on packs of some hundred images.
+    # The paper's optimiser, but for the encoder's rate: at its 1e-3 the encoder collapsed on two packs of 100 images.
     overrides={
         "optimizer": {
             "name": "adamw",
