@@ -16,7 +16,7 @@ import typer
 
 from semise_sdk.cli.console import say, stderr, tracked
 from semise_sdk.cli.privacy import spoken
-from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, ConfigError, DataError, OutputError
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OptionError, OutputError
 from semise_sdk.evaluation import Decoding
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import newest_bundle
@@ -162,19 +162,19 @@ def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
 
 
 def parse_precision(text: str) -> Precision:
-    """Returns the precision of that name; raises ConfigError for an unknown one."""
+    """Returns the precision of that name; raises OptionError for an unknown one."""
     for known in PRECISIONS:
         if text == known:
             return known
-    raise ConfigError(f"expected --precision {', '.join(PRECISIONS)}, found {text!r}")
+    raise OptionError(f"--precision {', '.join(PRECISIONS)}", repr(text))
 
 
 def parse_decoding(text: str) -> Decoding:
-    """Returns the decoding of that name, ``-`` for ``_``; raises ConfigError for an unknown one."""
+    """Returns the decoding of that name, ``-`` for ``_``; raises OptionError for an unknown one."""
     for known in get_args(Decoding):
         if text == known.replace("_", "-"):
             return known  # type: ignore[no-any-return]  # get_args knows no types
-    raise ConfigError(f"expected --decode argmax or expected-maee, found {text!r}")
+    raise OptionError("--decode argmax or expected-maee", repr(text))
 
 
 @contextmanager
@@ -247,14 +247,14 @@ def placed_images(
 
 
 def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
-    """Returns how results are written: as asked, else as the suffix of ``out`` says; raises ConfigError."""
+    """Returns how results are written: as asked, else as the suffix of ``out`` says; raises OptionError."""
     if as_json and layout not in (None, "json"):
-        raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
+        raise OptionError("--json or another --format", f"--json and --format {layout}", "keep one")
     for known in LAYOUTS:
         if known == ("json" if as_json else layout):
             return known
     if layout is not None:
-        raise ConfigError(f"expected --format {', '.join(LAYOUTS)}, found {layout!r}")
+        raise OptionError(f"--format {', '.join(LAYOUTS)}", repr(layout))
     return layout_of(out, default)
 
 

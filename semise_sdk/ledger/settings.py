@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from semise_sdk.errors import ConfigError, LedgerError
+from semise_sdk.errors import LedgerError, OptionError
 from semise_sdk.phi import PHI
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import INTENDED_USE
@@ -38,10 +38,10 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Returns the part that ``i/n`` names; raises ConfigError for anything else."""
+        """Returns the part that ``i/n`` names; raises OptionError for anything else."""
         match = _PART.fullmatch(text)
         if match is None or int(match[1]) > int(match[2]):
-            raise ConfigError(f"expected --part i/n with i of 1 to n, such as 1/4, found {text!r}")
+            raise OptionError("--part i/n with i of 1 to n, such as 1/4", repr(text))
         return cls(int(match[1]), int(match[2]))
 
     def holds(self, identity: str) -> bool:
