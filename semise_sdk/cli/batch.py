@@ -108,9 +108,8 @@ class Batch:
         self._counts = self._counts if counts is None else counts
         seconds = time.perf_counter() - self._started
         total, failed = self._counts.total(), self._counts["error"]
-        human = "".join(f", {self._counts[status]} {words}" for status, words in ATTENTION if self._counts[status])
         say(
-            f"{total} images, {failed} failed{human}, {seconds:.1f} s ({total / seconds:.0f} a second) on "
+            f"{in_words(self._counts)}, {seconds:.1f} s ({total / seconds:.0f} a second) on "
             f"{self.predictor.backend} in {self.predictor.precision}, bundle {self.predictor.name}",
             quiet=self.is_quiet,
         )
@@ -118,6 +117,12 @@ class Batch:
 
     def _count(self) -> int:
         return sum(1 for _ in found_images(self.images))
+
+
+def in_words(counts: Counter[str]) -> str:
+    """Returns how many images there are, and how many of them need attention."""
+    human = "".join(f", {counts[status]} {words}" for status, words in ATTENTION if counts[status])
+    return f"{counts.total()} images, {counts['error']} failed{human}"
 
 
 @contextmanager
