@@ -2,8 +2,8 @@
 
 import doctest
 import json
-from dataclasses import replace
 import os
+from dataclasses import replace
 
 import pytest
 
