@@ -112,6 +112,11 @@ def cautions(found: Calibration, *, is_known: bool) -> list[str]:
         said.append(found.facts()["gates"])
     if not is_known:
         said.append("the bundle does not know its training images: make sure that none of these is among them")
+    if found.groups == found.images:
+        said.append(
+            "each image counts as a patient of its own: where that is not so, name patients in a column group, or the "
+            "figures look surer than they are"
+        )
     return said
 
 

@@ -80,6 +80,10 @@ def test_few_images_are_said_to_be_few(capsys, tiny_bundle, site, tmp_path):
     code, text, err = answer(capsys, "calibrate", tiny_bundle, few, "--out", tmp_path / "new")
     assert code == 0
     assert "not calibrated: 12 images of 12 groups, at least 100 images of 10 groups are needed" in err
+    assert "each image counts as a patient of its own" in err
+    pairs = manifest_of(tmp_path / "pairs.csv", site, [f"{{image}},{index % 3},p{index // 2}" for index in range(4)])
+    err = answer(capsys, "calibrate", tiny_bundle, pairs, "--out", tmp_path / "pairs")[2]
+    assert "patient of its own" not in err
     assert "not calibrated" in text
 
 
