@@ -161,11 +161,16 @@ class Bundle:
         return self.manifest.model
 
     @property
+    def is_signed(self) -> bool:
+        """Whether it carries a signature, checked or not."""
+        return (self.folder / SIGNATURE).exists()
+
+    @property
     def signature(self) -> str:
         """What is known of its signature, in a few words."""
         if self.signed_by is not None:
             return f"of {self.signed_by}"
-        return "not checked: give --public-key" if (self.folder / SIGNATURE).exists() else "none"
+        return "not checked: give --public-key" if self.is_signed else "none"
 
     def path(self, name: str) -> Path:
         """Returns where a file of the bundle lies; raises BundleError when the manifest does not list it."""

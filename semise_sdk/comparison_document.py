@@ -46,7 +46,9 @@ def comparison_sentence(comparison: ImageComparison) -> str:
     """
     change, more_severe = comparison.difference, comparison.more_severe
     if change is None:
-        return "They cannot be compared: one of them has no severity."
+        is_either = comparison.first.severity is not None or comparison.second.severity is not None
+        found = "one of them has no severity" if is_either else "neither of them has a severity"
+        return f"They cannot be compared: {found}."
     if more_severe is None:
         return "The two are equally severe."
     lead = f"The {more_severe} is the more severe by {abs(change.value):.4f}"

@@ -4,6 +4,7 @@ SemiseError                 2   wrong use or input
 |-- ImageReadError          -   one file could not be read: becomes one row with status=error
 |-- SpecError               2   an image or array does not fit what the model expects
 |-- ConfigError             2   a configuration file or option is wrong
+|   `-- OptionError         2   options do not fit together, or one has no such value
 |-- DataError               2   the manifest or its images are wrong; lists every problem at once
 |-- BundleError             2   a bundle or run folder is damaged, altered or incomplete
 |-- BackendError            2   an inference backend is missing or refused the graph
@@ -56,6 +57,26 @@ class SpecError(SemiseError):
 
 class ConfigError(SemiseError):
     """A configuration file or option that is wrong."""
+
+
+class OptionError(ConfigError):
+    """Options that do not fit together, or a value that an option does not have.
+
+    Args:
+        expected: What was expected, in words that quote nothing that was given and may be logged under every ``--phi``.
+        found: What was found.
+        advice: What to do, in words that quote nothing that was given either.
+    """
+
+    def __init__(self, expected: str, found: str = "otherwise", advice: str = "") -> None:
+        self._expected = expected
+        self._advice = f": {advice}" if advice else ""
+        super().__init__(f"expected {expected}, found {found}{self._advice}")
+
+    @property
+    def without_values(self) -> str:
+        """The sentence without what was found."""
+        return f"expected {self._expected}, found otherwise{self._advice}"
 
 
 class DataError(SemiseError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from semise_sdk.errors import ConfigError, OutputError
+from semise_sdk.errors import ConfigError, OptionError, OutputError
 
 Phi = Literal["keep", "hash", "drop"]
 
@@ -93,11 +93,11 @@ class Privacy:
 
 
 def parse_phi(text: str) -> Phi:
-    """Returns the policy of that name; raises ConfigError for an unknown one."""
+    """Returns the policy of that name; raises OptionError for an unknown one."""
     for known in PHI:
         if text == known:
             return known
-    raise ConfigError(f"expected --phi {', '.join(PHI)}, found {text!r}")
+    raise OptionError(f"--phi {', '.join(PHI)}", repr(text))
 
 
 def make_key(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 import doctest
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,14 @@ def comparison(change, second=None):
 )
 def test_the_sentence_of_every_case(change, sentence):
     assert comparison_sentence(comparison(change)) == sentence
+
+
+def test_of_two_that_were_refused_neither_is_said_to_have_a_severity():
+    refused = Severity(file="a.png", status="abstain", reason="quality_blur: expected, found")
+    both = replace(comparison(None), first=refused, second=refused)
+    assert comparison_sentence(both) == "They cannot be compared: neither of them has a severity."
+    one = replace(both, second=Severity(file="b.png", severity=0.5))
+    assert comparison_sentence(one) == "They cannot be compared: one of them has no severity."
 
 
 def test_the_document_holds_both_images_and_their_difference():

@@ -16,7 +16,7 @@ import typer
 
 from semise_sdk.cli.console import say, stderr, tracked
 from semise_sdk.cli.privacy import spoken
-from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, ConfigError, DataError, OutputError
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OptionError, OutputError
 from semise_sdk.evaluation import Decoding
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import newest_bundle
@@ -108,9 +108,8 @@ class Batch:
         self._counts = self._counts if counts is None else counts
         seconds = time.perf_counter() - self._started
         total, failed = self._counts.total(), self._counts["error"]
-        human = "".join(f", {self._counts[status]} {words}" for status, words in ATTENTION if self._counts[status])
         say(
-            f"{total} images, {failed} failed{human}, {seconds:.1f} s ({total / seconds:.0f} a second) on "
+            f"{in_words(self._counts)}, {seconds:.1f} s ({total / seconds:.0f} a second) on "
             f"{self.predictor.backend} in {self.predictor.precision}, bundle {self.predictor.name}",
             quiet=self.is_quiet,
         )
@@ -118,6 +117,12 @@ class Batch:
 
     def _count(self) -> int:
         return sum(1 for _ in found_images(self.images))
+
+
+def in_words(counts: Counter[str]) -> str:
+    """Returns how many images there are, and how many of them need attention."""
+    human = "".join(f", {counts[status]} {words}" for status, words in ATTENTION if counts[status])
+    return f"{counts.total()} images, {counts['error']} failed{human}"
 
 
 @contextmanager
@@ -162,19 +167,19 @@ def open_predictor(engine: Engine, *, quiet: bool) -> Iterator[Predictor]:
 
 
 def parse_precision(text: str) -> Precision:
-    """Returns the precision of that name; raises ConfigError for an unknown one."""
+    """Returns the precision of that name; raises OptionError for an unknown one."""
     for known in PRECISIONS:
         if text == known:
             return known
-    raise ConfigError(f"expected --precision {', '.join(PRECISIONS)}, found {text!r}")
+    raise OptionError(f"--precision {', '.join(PRECISIONS)}", repr(text))
 
 
 def parse_decoding(text: str) -> Decoding:
-    """Returns the decoding of that name, ``-`` for ``_``; raises ConfigError for an unknown one."""
+    """Returns the decoding of that name, ``-`` for ``_``; raises OptionError for an unknown one."""
     for known in get_args(Decoding):
         if text == known.replace("_", "-"):
             return known  # type: ignore[no-any-return]  # get_args knows no types
-    raise ConfigError(f"expected --decode argmax or expected-maee, found {text!r}")
+    raise OptionError("--decode argmax or expected-maee", repr(text))
 
 
 @contextmanager
@@ -247,14 +252,14 @@ def placed_images(
 
 
 def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
-    """Returns how results are written: as asked, else as the suffix of ``out`` says; raises ConfigError."""
+    """Returns how results are written: as asked, else as the suffix of ``out`` says; raises OptionError."""
     if as_json and layout not in (None, "json"):
-        raise ConfigError(f"expected --json or --format {layout}, found both: keep one")
+        raise OptionError("--json or another --format", f"--json and --format {layout}", "keep one")
     for known in LAYOUTS:
         if known == ("json" if as_json else layout):
             return known
     if layout is not None:
-        raise ConfigError(f"expected --format {', '.join(LAYOUTS)}, found {layout!r}")
+        raise OptionError(f"--format {', '.join(LAYOUTS)}", repr(layout))
     return layout_of(out, default)
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from semise_sdk.bundle import Bundle
 from semise_sdk.calibration import DEFAULT_ALPHA, Calibration, check_alpha, natural_limits
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout, tracked
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout, tracked
 from semise_sdk.errors import DataError
 from semise_sdk.predictor import Predictor
 from semise_sdk.recalibration import (
@@ -47,26 +47,31 @@ def calibrate_bundle(
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or pytorch; see semise doctor.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of the backend.")] = "auto",
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Writes a copy of a bundle whose gates, grade sets and percentiles are those of a site's own images.
 
     Take images as they come in, of patients that the model was not trained on, at least 100 of 10 patients. Of a
-    manifest with splits, those of split calibration are taken. The new bundle holds vectors of the images, no pixels.
+    manifest with splits, those of split calibration are taken. The new bundle holds vectors of the images, no pixels,
+    and no signature: sign it where a key is required.
     """
     place = out or default_place(bundle)
     check_new(place)
     check_alpha(alpha)
-    with Bundle.open(bundle) as opened:
+    with Bundle.open(bundle, public_key=public_key) as opened:
         images = held_out_images(data, columns=columns, labels=opened.model.labels)
         known = training_hashes(opened)
-        with Predictor.open(opened.folder, backend=backend, device=device, calibrated=False) as predictor:
+        with Predictor.open(
+            opened.folder, backend=backend, device=device, calibrated=False, public_key=public_key
+        ) as predictor:
             rows = predictor.iter_observed([image.image for image in images])
             shown = tracked(rows, total=len(images), label="calibrating", quiet=quiet)
             observed = observe(predictor, images, rows=shown, known=known)
             found = calibrate(predictor, observed, source=f"images of {data.name}", alpha=alpha)
         write_recalibrated(opened, found, place)
+        is_signed = opened.is_signed
     for caution in cautions(found, is_known=bool(known)):
         say(caution, quiet=quiet)
     if as_json:
@@ -74,6 +79,8 @@ def calibrate_bundle(
     else:
         stdout.print(calibration_table(found))
         say(f"wrote {place}", quiet=quiet)
+    if is_signed:
+        say(f"the old bundle's signature is not the new one's: semise sign {place} --key KEY", quiet=quiet)
 
 
 def held_out_images(data: Path, *, columns: str, labels: tuple[str, ...]) -> list[HeldOutImage]:
@@ -105,6 +112,11 @@ def cautions(found: Calibration, *, is_known: bool) -> list[str]:
         said.append(found.facts()["gates"])
     if not is_known:
         said.append("the bundle does not know its training images: make sure that none of these is among them")
+    if found.groups == found.images:
+        said.append(
+            "each image counts as a patient of its own: where that is not so, name patients in a column group, or the "
+            "figures look surer than they are"
+        )
     return said
 
 

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from semise_sdk.bundle import Bundle
-from semise_sdk.cli.batch import Batch, chosen_layout, placed_images, result_stream
+from semise_sdk.cli.batch import Batch, chosen_layout, in_words, placed_images, result_stream
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.run_options import KeyOption, RunOptions
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
@@ -73,6 +73,7 @@ def open_ledger(
         sdk_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         images=absolute(tuple(batch.images)) if phi == "keep" else (),
+        grade_sets=batch.grade_sets,
     )
     with Ledger.open(
         options.run,
@@ -148,6 +149,7 @@ def merge(
             backend=merged.provider,
             precision=settings.precision,
             reference=settings.reference,
+            grade_sets=settings.grade_sets,
         )
         counts = Counter[str]()
         with result_stream(out) as stream:
@@ -155,7 +157,7 @@ def merge(
             write_ranked(rows, stream, layout=chosen, header=header, labels=settings.labels)
         if images and merged.nameless:
             say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=quiet)
-    say(f"{counts.total()} images, {counts['error']} failed, of {len(runs)} parts", quiet=quiet)
+    say(f"{in_words(counts)}, of {len(runs)} part{'s' if len(runs) > 1 else ''}", quiet=quiet)
     return EXIT_SOME_ROWS_FAILED if counts["error"] else EXIT_OK
 
 

@@ -13,6 +13,7 @@ from semise_sdk.errors import (
     ConfigError,
     DataError,
     LedgerError,
+    OptionError,
     OutputError,
     ReferenceImageError,
     SemiseError,
@@ -67,6 +68,8 @@ def sentence(error: SemiseError) -> str:
     if phi == "keep" or isinstance(error, LedgerError) or (phi == "hash" and isinstance(error, _SAFE_WITH_HASH)):
         return str(error)
     left_out = f"(what was found is left out under --phi {phi}; --phi keep tells it)"
+    if isinstance(error, OptionError):
+        return f"{error.without_values} {left_out}"
     if isinstance(error, OutputError):
         return f"could not write a result, journal or drawing: {_system_text(error)}; free space {left_out}"
     for kind, text in _SENTENCES:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from semise_sdk.cli.privacy import PHI_VARIABLE
-from semise_sdk.errors import ConfigError
+from semise_sdk.errors import OptionError
 from semise_sdk.ledger import RunSettings
 from semise_sdk.ledger.settings import SETTINGS
 from semise_sdk.phi import Phi, Privacy, parse_phi, read_key
@@ -49,9 +49,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.run is None and self.part is not None:
-            raise ConfigError("expected --run with --part, found none: give each part a folder of its own")
+            raise OptionError("--run with --part", "none", "give each part a folder of its own")
         if self.run is None and self.phi == "hash" and self.key is None:
-            raise ConfigError("expected --phi-key with --phi hash, found none: name the file of one, or give --run")
+            raise OptionError("--phi-key with --phi hash", "none", "name the file of one, or give --run")
 
     @property
     def policy(self) -> Phi:
@@ -67,10 +67,10 @@ class RunOptions:
         return self.phi is None or parse_phi(self.phi) == "keep"
 
     def refuse_drawings(self, *drawings: Path | None) -> None:
-        """Raises ConfigError for drawings where they cannot be: they name the images, and a journal holds none."""
+        """Raises OptionError for drawings where they cannot be: they name the images, and a journal holds none."""
         if any(path is not None for path in drawings) and (self.run is not None or not self.names_results):
-            found = "--run" if self.run is not None else f"--phi {self.phi}"
-            raise ConfigError(f"expected no {found} with --maps or --report, found both: draw them by a second command")
+            given = "--run" if self.run is not None else f"--phi {parse_phi(self.phi or '')}"
+            raise OptionError(f"no {given} with --maps or --report", "both", "draw them by a second command")
 
     @property
     def results(self) -> Privacy:

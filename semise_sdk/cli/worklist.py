@@ -55,6 +55,7 @@ def write_report(
         ranking,
         bundle=predictor.name,
         labels=labels,
+        grade_sets=batch.grade_sets,
         illustrate=lambda rows: tracked(illustrator(rows), total=len(rows), label="drawing", quiet=batch.is_quiet),
         references=_thumbnails(predictor, reference),
     )

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -180,7 +180,7 @@ def stored_answers(
     order: str = "",
     only_found: bool = False,
     is_named: bool = True,
-) -> Iterator[Answer]:
+) -> Generator[Answer]:
     """Yields the answers of a journal, sorted, in constant memory.
 
     Args:

@@ -140,13 +140,11 @@ class Ledger(Generic[Answer]):
         Args:
             is_named: True for the files' own names, False for those that the journal gives them.
         """
-        return stored_answers(
-            self._journal.connection, self._kind, order=BY_SEVERITY, only_found=True, is_named=is_named
-        )
+        return self._stored(order=BY_SEVERITY, is_named=is_named)
 
     def by_name(self, *, is_named: bool = True) -> Iterator[Answer]:
         """Yields the answer of every file that is still there, by name; as :meth:`ranked`."""
-        return stored_answers(self._journal.connection, self._kind, only_found=True, is_named=is_named)
+        return self._stored(order="", is_named=is_named)
 
     def counts(self) -> Counter[str]:
         """Returns how many of the files that are still there have each status."""
@@ -178,6 +176,12 @@ class Ledger(Generic[Answer]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _stored(self, *, order: str, is_named: bool) -> Iterator[Answer]:
+        answers = stored_answers(self._journal.connection, self._kind, order=order, only_found=True, is_named=is_named)
+        # Whoever reads them may leave half-way, as `| head` does, and a journal that is being read cannot be closed.
+        self._resources.callback(answers.close)
+        return answers
 
     def _start(self, provider: str) -> None:
         session = Session(

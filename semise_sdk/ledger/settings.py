@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from semise_sdk.errors import ConfigError, LedgerError
+from semise_sdk.errors import LedgerError, OptionError
 from semise_sdk.phi import PHI
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import INTENDED_USE
@@ -38,10 +38,10 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Returns the part that ``i/n`` names; raises ConfigError for anything else."""
+        """Returns the part that ``i/n`` names; raises OptionError for anything else."""
         match = _PART.fullmatch(text)
         if match is None or int(match[1]) > int(match[2]):
-            raise ConfigError(f"expected --part i/n with i of 1 to n, such as 1/4, found {text!r}")
+            raise OptionError("--part i/n with i of 1 to n, such as 1/4", repr(text))
         return cls(int(match[1]), int(match[2]))
 
     def holds(self, identity: str) -> bool:
@@ -74,6 +74,7 @@ class RunSettings:
         created: When, ISO 8601 in UTC.
         images: The arguments that named the images, absolute; none unless names are kept.
         decoding: How probabilities become a grade.
+        grade_sets: How often the bundle's grade sets hold the true grade, in words; None where it has none.
     """
 
     command: str
@@ -90,6 +91,7 @@ class RunSettings:
     created: str
     images: tuple[str, ...] = ()
     decoding: str = "argmax"
+    grade_sets: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Returns plain JSON data that :meth:`from_json` reads back."""
@@ -111,7 +113,7 @@ class RunSettings:
     @classmethod
     def _from(cls, data: Mapping[str, object]) -> Self:
         texts = {name: data.get(name) for name in _TEXTS}
-        optional = {name: data.get(name) for name in ("reference", "reference_sha256")}
+        optional = {name: data.get(name) for name in _OPTIONAL}
         lists = {name: data.get(name) for name in ("labels", "images")}
         is_sound = (
             all(isinstance(text, str) for text in texts.values())
@@ -130,13 +132,16 @@ class RunSettings:
         for name, what in _MUST_AGREE.items():
             started, now = getattr(self, name), getattr(asked, name)
             if started != now:
-                values = f" ({started}), found another ({now})" if name in _SPEAKABLE else ", found another"
+                values = (
+                    f" ({_typed(started)}), found another ({_typed(now)})" if name in _SPEAKABLE else ", found another"
+                )
                 raise LedgerError(
                     f"expected the {what} that the run was started with{values}: give the same, or name another --run"
                 )
 
 
 _TEXTS = ("command", "bundle", "bundle_sha256", "precision", "phi", "key", "part", "sdk_version", "created", "decoding")
+_OPTIONAL = ("reference", "reference_sha256", "grade_sets")
 _MUST_AGREE = {
     "command": "command",
     "bundle_sha256": "bundle",
@@ -159,6 +164,11 @@ def bank_sha256(bank: ReferenceBank) -> str:
 def absolute(paths: tuple[Path, ...]) -> tuple[str, ...]:
     """Returns the paths as a later command finds them from anywhere."""
     return tuple(os.path.abspath(path) for path in paths)  # noqa: PTH100  # links stay as they were named
+
+
+def _typed(value: str) -> str:
+    """Returns a value as the command line takes it."""
+    return value.replace("_", "-")
 
 
 def _damaged(found: str) -> LedgerError:

@@ -123,7 +123,9 @@ class _Walk:
             )
         self._problem = problems.first()
         beyond = path.stat().st_size - self._size
-        return f"{number:,} lines" + (f", and {beyond:,} bytes of a write that was cut short" if beyond else "")
+        return f"{number:,} line{'s' if number != 1 else ''}" + (
+            f", and {beyond:,} bytes of a write that was cut short" if beyond else ""
+        )
 
     def check_journal(self) -> str:
         """Returns how many rows there are; raises LedgerError where they are not those of the trail."""

@@ -87,6 +87,7 @@ class Worklist:
     has_grades: bool
     has_percentiles: bool
     ties: Mapping[int, int]
+    grade_sets: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Returns what the page's script and its exports say of the worklist."""
@@ -115,6 +116,7 @@ def write_worklist(
     references: Sequence[bytes] = (),
     rows_per_page: int = ROWS_PER_PAGE,
     created: datetime | None = None,
+    grade_sets: str | None = None,
 ) -> tuple[Path, ...]:
     """Writes a ranking as worklist pages and returns their paths; each appears whole or not at all, the first last.
 
@@ -130,6 +132,7 @@ def write_worklist(
         references: WebP thumbnails of the healthy references, by their place in the bank; empty ones are not shown.
         rows_per_page: Most rows on a page.
         created: When the ranking was made; None for now.
+        grade_sets: How often the bundle's grade sets hold the true grade, in words; None where it has none.
 
     Raises:
         ConfigError: jinja2 is not installed, or ``path`` is not named ``*.html``.
@@ -146,6 +149,7 @@ def write_worklist(
         links=[quote(os.fsencode(page.name)) for page in paths],
         references=references,
         created=created or datetime.now(UTC),
+        grade_sets=grade_sets,
     )
     for number in range(len(parts), 0, -1):
         rows = parts[number - 1]
@@ -171,6 +175,7 @@ def _worklist(
     links: Sequence[str],
     references: Sequence[bytes],
     created: datetime,
+    grade_sets: str | None,
 ) -> Worklist:
     scale = SeverityScale.over(ranking.rows)
     return Worklist(
@@ -188,6 +193,7 @@ def _worklist(
         has_grades=any(row.grade for row in ranking.rows),
         has_percentiles=any(row.percentile is not None for row in ranking.rows),
         ties=Counter(row.tie for row in ranking.rows if row.tie is not None),
+        grade_sets=grade_sets,
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -57,11 +58,32 @@ def test_the_table_names_each_grade_and_where_the_bundle_went(capsys, tiny_bundl
     assert "wrote " in err
 
 
+def test_a_signed_bundle_is_checked_and_the_new_one_is_said_to_be_unsigned(capsys, tiny_bundle, site, tmp_path):
+    signed, key, other = tmp_path / "signed", tmp_path / "hospital", tmp_path / "other"
+    shutil.copytree(tiny_bundle, signed)
+    for made in (key, other):
+        run(["keygen", str(made), "-q"])
+    run(["sign", str(signed), "--key", str(key), "-q"])
+    few = manifest_of(tmp_path / "few.csv", site, [f"{{image}},{index % 3},p{index}" for index in range(4)])
+    options = ("calibrate", signed, few, "--out", tmp_path / "new", "--public-key")
+    code, _, err = answer(capsys, *options, f"{other}.pub")
+    assert (code, "found one of another key" in err, (tmp_path / "new").exists()) == (2, True, False)
+    code, _, err = answer(capsys, *options, f"{key}.pub")
+    assert code == 0
+    assert f"semise sign {tmp_path / 'new'} --key KEY" in err
+    assert not (tmp_path / "new" / "signature.json").exists()
+    assert "signature" not in answer(capsys, "calibrate", tiny_bundle, few, "--out", tmp_path / "third")[2]
+
+
 def test_few_images_are_said_to_be_few(capsys, tiny_bundle, site, tmp_path):
     few = manifest_of(tmp_path / "few.csv", site, [f"{{image}},{index % 3},p{index}" for index in range(12)])
     code, text, err = answer(capsys, "calibrate", tiny_bundle, few, "--out", tmp_path / "new")
     assert code == 0
     assert "not calibrated: 12 images of 12 groups, at least 100 images of 10 groups are needed" in err
+    assert "each image counts as a patient of its own" in err
+    pairs = manifest_of(tmp_path / "pairs.csv", site, [f"{{image}},{index % 3},p{index // 2}" for index in range(4)])
+    err = answer(capsys, "calibrate", tiny_bundle, pairs, "--out", tmp_path / "pairs")[2]
+    assert "patient of its own" not in err
     assert "not calibrated" in text
 
 
@@ -159,4 +181,4 @@ def test_a_run_keeps_the_band_and_how_sure_each_row_is(capsys, calibrated_bundle
     assert answer(capsys, "merge", tmp_path / "run", "--images", images, "-q")[1] == plain
     code, _, err = answer(capsys, *kept, "--decode", "expected-maee")
     assert code == 2
-    assert "expected the --decode that the run was started with (argmax), found another (expected_maee)" in err
+    assert "expected the --decode that the run was started with (argmax), found another (expected-maee)" in err

@@ -79,6 +79,29 @@ def test_parts_merge_to_the_ranking(capsys, project):
     assert "expected the parts 1/3, 2/3, 3/3, each once, found 1/3, 2/3" in err
 
 
+def test_calibrated_parts_merge_to_all_that_the_ranking_says(calibrated_bundle, site, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEMISE_BUNDLE", str(calibrated_bundle))
+    (tmp_path / "images").mkdir()
+    for path in sorted((site.parent / "images").iterdir())[:8]:
+        (tmp_path / "images" / path.name).write_bytes(path.read_bytes())
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "images" / "flat.png")
+    decode = ("--decode", "expected-maee")
+    code, whole, _ = ranking(capsys, "-q", "--json", *decode)
+    for part in ("1/2", "2/2"):
+        ranking(capsys, "-q", "--run", f"run{part[0]}", "--part", part, *decode)
+    found = answer(capsys, "merge", "run1", "run2", "--images", "images", "--json")
+    assert found[:2] == (code, whole)
+    assert "9 images, 0 failed, 1 not scored and for a human" in found[2]
+    assert "of 2 parts" in found[2]
+    document = json.loads(whole)
+    assert document["grade_sets"].startswith("aim 90 %")
+    assert document["rows"][0]["file"] == "flat.png"
+    code, _, err = ranking(capsys, "-q", "--run", "run1", "--part", "1/2")
+    assert code == 2
+    assert "(expected-maee), found another (argmax)" in err
+
+
 def test_merge_says_which_rows_keep_their_pseudonym(capsys, project):
     ranking(capsys, "-q", "--run", "run")
     (project / "images" / "ward_0" / f"{CANARY}_0.png").unlink()
@@ -161,13 +184,16 @@ def test_results_are_named_as_asked(capsys, project):
     ("arguments", "sentence"),
     [
         (("--part", "1/2"), "expected --run with --part, found none"),
-        (("--phi", "hash"), "expected options that fit together"),
-        (("--phi", "hush"), "expected options that fit together"),
-        (("--run", "run", "--maps", "maps"), "expected options that fit together"),
+        (("--phi", "hash"), "expected --phi-key with --phi hash"),
+        (("--phi", "hush"), "expected --phi keep, hash, drop, found otherwise"),
+        (("--run", "run", "--maps", "maps"), "expected no --run with --maps or --report, found otherwise: draw them"),
         (("--run", "run", "--phi", "keep", "--maps", "maps"), "expected no --run with --maps or --report"),
         (("--run", "run", "--phi", "keep", "--report", "maps/page.html"), "expected no --run with --maps or --report"),
-        (("--phi", "drop", "--report", "maps/page.html"), "expected options that fit together"),
+        (("--phi", "drop", "--report", "maps/page.html"), "expected no --phi drop with --maps or --report"),
         (("--run", "run", "--phi", "keep", "--part", "3/2"), "expected --part i/n"),
+        (("--run", "run", "--part", "3/2"), "expected --part i/n with i of 1 to n, such as 1/4, found otherwise"),
+        (("--run", "run", "--decode", "mean"), "expected --decode argmax or expected-maee, found otherwise"),
+        (("--decode", "mean"), "expected --decode argmax or expected-maee, found 'mean'"),
         (("--run", "images"), "expected a folder of a run or an empty one for --run, found 3 other files"),
         (("--run", "run", "--phi", "keep", "--phi-key", "gone"), "expected a key of 64 hexadecimal digits in gone"),
     ],

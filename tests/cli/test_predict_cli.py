@@ -385,7 +385,7 @@ def test_embed_as_csv_and_as_npz(capsys, project):
             "expected device auto, cpu, cuda, tensorrt, tensorrt_rtx, or cuda:N for GPU N, found 'tpu'",
         ),
         (("rank", "images", "--format", "xml"), "expected --format csv, json, jsonl, found 'xml'"),
-        (("rank", "images", "--format", "csv", "--json"), "expected --json or --format csv, found both"),
+        (("rank", "images", "--format", "csv", "--json"), "expected --json or another --format, found --json and"),
         (("rank", "images", "--batch-size", "0"), "batch-size"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from semise_sdk import errors
 from semise_sdk.cli import app as application
 from semise_sdk.cli import privacy
-from semise_sdk.errors import BundleError, DataError, ImageReadError, LedgerError, OutputError, SemiseError
+from semise_sdk.errors import BundleError, DataError, ImageReadError, LedgerError, OptionError, OutputError, SemiseError
 
 CANARY = "DOE_JANE"
 
@@ -64,7 +64,7 @@ def test_every_error_has_a_sentence_without_what_it_found(error, monkeypatch, ca
     monkeypatch.setattr(application, "app", fail)
     assert application.run(["rank", "--phi", "drop"]) == error.exit_code
     said = capsys.readouterr().err
-    assert (CANARY in said) == isinstance(error, LedgerError)  # whose sentence quotes nothing
+    assert (CANARY in said) == isinstance(error, LedgerError | OptionError)  # whose sentence quotes nothing
     assert len(said.strip().splitlines()) == 1
     assert application.run(["rank", "--phi", "keep"]) == error.exit_code
     assert CANARY in capsys.readouterr().err
@@ -74,6 +74,13 @@ def test_a_bundle_may_be_named_among_pseudonyms_and_images_may_not():
     privacy.speak("hash")
     assert CANARY in privacy.sentence(BundleError(CANARY))
     assert CANARY not in privacy.sentence(DataError(CANARY, [CANARY]))
+
+
+def test_of_an_option_is_told_what_it_may_be_and_not_what_it_was():
+    privacy.speak("drop")
+    said = privacy.sentence(OptionError("--part i/n", CANARY, "give another"))
+    assert said.startswith("expected --part i/n, found otherwise: give another (what was found is left out")
+    assert str(OptionError("--part i/n", CANARY)) == f"expected --part i/n, found {CANARY}"
 
 
 def test_the_problems_of_a_manifest_are_left_out(monkeypatch, capsys):

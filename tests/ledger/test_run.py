@@ -47,6 +47,18 @@ def test_every_policy_gives_the_same_ranking_of_named_files(phi, tmp_path, image
         assert ranking[-1].reason == "empty_file: 'DOE_EMPTY.png': expected an image, found none"
 
 
+@pytest.mark.parametrize("order", ["ranked", "by_name"])
+def test_a_reader_that_leaves_half_way_lets_the_run_be_closed(order, tmp_path, images, model, open_ledger):
+    whole = finish(open_ledger(tmp_path / "run"), model)
+    with open_ledger(tmp_path / "run") as ledger:
+        list(ledger.answers(model))
+        half_read = getattr(ledger, order)()
+        next(half_read)
+    assert list(half_read) == []
+    assert verify_run(tmp_path / "run").is_intact
+    assert finish(open_ledger(tmp_path / "run"), model) == whole
+
+
 def test_every_row_says_what_it_is_of(tmp_path, images, model, open_ledger):
     import hashlib
 

@@ -57,6 +57,13 @@ def test_one_page_holds_every_row_in_order_and_what_it_was_computed_with(small_r
         assert fact in found.text
 
 
+def test_the_page_says_how_often_grade_sets_hold(small_ranking, write):
+    (page,) = write(small_ranking, grade_sets="aim 90 %, hold 91.3 %")
+    assert "Grade\N{NO-BREAK SPACE}setsaim 90 %, hold 91.3 %" in read(page).text
+    (page,) = write(small_ranking)
+    assert "Grade\N{NO-BREAK SPACE}sets" not in read(page).text
+
+
 def test_the_page_asks_nobody_for_anything(small_ranking, write):
     (page,) = write(small_ranking)
     for tag, attributes in read(page).tags:
