@@ -84,6 +84,7 @@ def _bundle_graph(bundle: Bundle, name: GraphName, precision: Precision) -> Grap
         outputs=tuple(file.outputs),
         network=bundle.model.network,
         weights=bundle.weights if WEIGHTS in bundle.manifest.files else None,
+        weights_sha256=bundle.manifest.files.get(WEIGHTS),
     )
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from semise_sdk.references import SEVERITY_DECIMALS, ReferenceBank
 from semise_sdk.resampled_bank import interval_ends
 
-_STORED = np.dtype("<f2")
+STORED = np.dtype("<f2")
+"""What each resample adds is kept as."""
 
 
 class Measured(Protocol):
@@ -76,7 +77,7 @@ def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating]) -> Meas
     if resampled is None:
         return MeasuredSeverity(severity=severity)
     low, high = (round(end, SEVERITY_DECIMALS) for end in interval_ends(resampled, severity))
-    added = base64.b64encode((resampled - severity).astype(_STORED).tobytes()).decode()
+    added = base64.b64encode((resampled - severity).astype(STORED).tobytes()).decode()
     return MeasuredSeverity(severity=severity, low=low, high=high, resampled=added)
 
 
@@ -129,4 +130,4 @@ def shared_places(rows: Iterable[Measured]) -> Iterator[int | None]:
 
 
 def _added(image: Measured) -> NDArray[np.float64]:
-    return np.frombuffer(base64.b64decode(image.resampled), _STORED).astype(np.float64)
+    return np.frombuffer(base64.b64decode(image.resampled), STORED).astype(np.float64)

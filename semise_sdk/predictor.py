@@ -13,8 +13,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.backends.registry import check_backend
-from semise_sdk.bundle import Bundle, RunModel, is_run, open_run
+from semise_sdk.bundle import Bundle, RunModel
 from semise_sdk.calibration import Calibration
 from semise_sdk.comparison import ImageComparison, difference_of
 from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
@@ -23,11 +22,12 @@ from semise_sdk.graphs import Graphs, opener_for
 from semise_sdk.inputs import Images, NamedImage, Source, describe, named_image, named_images, single
 from semise_sdk.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
 from semise_sdk.machine import usable_cores
+from semise_sdk.opening import open_source
 from semise_sdk.pipeline import CLOSED, Pool, in_order, run_stream
 from semise_sdk.postprocess import ranked
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
-from semise_sdk.signing import PublicKey, required_key
+from semise_sdk.signing import PublicKey
 from semise_sdk.spec import ModelInfo, Precision
 from semise_sdk.tasks import (
     Needs,
@@ -157,22 +157,7 @@ class Predictor:
         """
         if run_seconds is not None and not run_seconds > 0:
             raise ValueError(f"expected run_seconds above 0, found {run_seconds}")
-        path = Path(bundle)
-        is_plain_run = is_run(path) and not (path / "manifest.json").exists()
-        if is_plain_run and backend not in ("auto", "pytorch"):
-            raise BackendError(
-                f"expected backend pytorch for run folder {path}, found {backend}: semise export it first"
-            )
-        if is_plain_run and required_key(public_key) is not None:
-            raise BundleError(f"expected a signed bundle, found run folder {path}: semise export and semise sign it")
-        check_backend("pytorch" if is_plain_run else backend, device, "fp32" if is_plain_run else precision)
-        source = open_run(path) if is_plain_run else Bundle.open(path, public_key=public_key)
-        if isinstance(source, Bundle):
-            source.graph("encoder", precision)
-        elif precision != "fp32":
-            raise BundleError(
-                f"expected precision fp32 of run folder {path}, found {precision}: semise export it first"
-            )
+        source = open_source(Path(bundle), backend=backend, device=device, precision=precision, public_key=public_key)
         graphs = Graphs(
             opener_for(
                 source, backend=backend, device=device, threads=threads, precision=precision, run_seconds=run_seconds

@@ -59,6 +59,7 @@ class Graph:
         outputs: Outputs that it must have.
         network: Architecture, for the pytorch backend.
         weights: Weights of the whole network, for the pytorch backend; None where there are none.
+        weights_sha256: What that file must be; None where nobody promised it, as in a run folder.
         run_seconds: After how many seconds a run is stopped, where the engine lets itself be stopped; None for the
             watchdog's own limit.
     """
@@ -70,6 +71,7 @@ class Graph:
     outputs: tuple[str, ...] = ()
     network: NetworkConfig | None = None
     weights: Path | None = None
+    weights_sha256: str | None = None
     run_seconds: float | None = None
 
     def onnx(self, backend: str) -> bytes:

@@ -18,6 +18,7 @@ from semise_sdk.backends.base import (
     first_line,
 )
 from semise_sdk.errors import BackendError
+from semise_sdk.integrity import verify
 from semise_sdk.manifest import TensorSpec
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "PyTorch
 
     Raises:
         BackendError: no weights, or no GPU where one was asked for.
-        BundleError: the weights are damaged or of another network.
+        BundleError: the weights are damaged, of another network, or altered since the bundle was opened.
     """
     import torch
 
@@ -71,7 +72,7 @@ def open_graph(graph: Graph, *, device: Device, threads: int | None) -> "PyTorch
     target = _target(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    network = _shared_network(graph.network, graph.weights, target)
+    network = _shared_network(graph.network, graph.weights, graph.weights_sha256, target)
     return PyTorchBackend(graph, network, target)
 
 
@@ -130,16 +131,20 @@ def _target(device: Device) -> "torch.device":
     return torch.device("cuda", device.index)
 
 
-def _shared_network(config: "NetworkConfig", weights: Path, device: "torch.device") -> "SemiSeNetwork":
+def _shared_network(
+    config: "NetworkConfig", weights: Path, sha256: str | None, device: "torch.device"
+) -> "SemiSeNetwork":
     import torch
 
     from semise_sdk.models.network import load_network
 
     status = weights.stat()
-    key = (weights.resolve(), status.st_mtime_ns, status.st_size, config, str(device))
+    key = (weights.resolve(), status.st_mtime_ns, status.st_size, sha256, config, str(device))
     with _networks_lock:
         network = _networks.get(key)
         if network is None:
+            if sha256 is not None:  # a bundle may have been open for hours before its first image comes
+                verify({weights.name: weights}, {weights.name: sha256})
             network = load_network(config, weights).requires_grad_(False)
             network = network.to(device).to(memory_format=torch.channels_last)
             _networks[key] = network

@@ -112,6 +112,8 @@ def _fit_sets(observed: Observed, *, labels: Sequence[str], alpha: float) -> Gra
     if graded.probabilities is None or not _is_enough(graded) or len(set(graded.levels.tolist())) < 2:
         return None
     held = _held_out_sets(graded.probabilities, graded.levels, graded.groups, alpha=alpha)
+    if held is None:
+        return None
     covered = held[np.arange(len(graded)), graded.levels]
     temperature, threshold = _fit_threshold(graded.probabilities, graded.levels, alpha=alpha)
     return GradeSets(
@@ -154,14 +156,20 @@ def _fit_threshold(
 
 def _held_out_sets(
     probabilities: NDArray[np.float64], levels: NDArray[np.int64], groups: Sequence[str], *, alpha: float
-) -> NDArray[np.bool_]:
-    """Returns the set ``[n, K]`` of each image by what the images of other groups give, in 10 folds of groups."""
+) -> NDArray[np.bool_] | None:
+    """Returns the set ``[n, K]`` of each image by what the images of other groups give, in 10 folds of groups.
+
+    None where the images outside of a fold are too few for ``alpha``: their sets would hold every grade, and what they
+    cover would say nothing of the sets that all images give.
+    """
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     fold_of_group = np.random.default_rng(0).permutation(codes.max() + 1) % FOLDS
     sets = np.zeros(probabilities.shape, np.bool_)
     for fold in range(FOLDS):
         inside = fold_of_group[codes] == fold
         temperature, threshold = _fit_threshold(probabilities[~inside], levels[~inside], alpha=alpha)
+        if not np.isfinite(threshold):
+            return None
         sets[inside] = grade_sets(tempered(probabilities[inside], temperature), threshold)
     return sets
 

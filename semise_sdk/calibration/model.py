@@ -90,7 +90,8 @@ class Calibration:
         source: Which images, in a few words.
         images: How many.
         groups: Groups that they belong to; 0 where that is not known.
-        sets: Calibrated probabilities and grade sets; None with fewer than 100 graded images, or no classifier.
+        sets: Calibrated probabilities and grade sets; None with fewer than 100 graded images, with too few for their
+            alpha, or without a classifier.
         quality: Limits to what a picture measures; None with fewer than 100 images.
         distance: Limit to how unlike the calibration images an image may be; None with fewer than 100 images.
         healthy: The healthy ones among them.

@@ -84,16 +84,23 @@ def guard_logging() -> None:
         return
     logging.captureWarnings(capture=True)
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Formatter())
+        handler.setFormatter(_Formatter(spoken()))
 
 
 class _Formatter(logging.Formatter):
-    """Says our own lines, and of other packages' lines only that there was one: they may quote a file."""
+    """Says our own lines, and of other packages' lines only that there was one: they may quote a file.
+
+    Lines come from every thread, and what a command has set for itself is not known in those that it started.
+    """
+
+    def __init__(self, phi: Phi) -> None:
+        super().__init__()
+        self._phi = phi
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.name.partition(".")[0] == _OURS and not (spoken() == "drop" and record.args):
+        if record.name.partition(".")[0] == _OURS and not (self._phi == "drop" and record.args):
             return record.getMessage()
-        return f"{record.levelname.lower()} of {record.name} (left out under --phi {spoken()})"
+        return f"{record.levelname.lower()} of {record.name} (left out under --phi {self._phi})"
 
 
 def _system_text(error: OutputError) -> str:

@@ -64,25 +64,27 @@ class AuditTrail:
         Raises:
             OutputError: they could not be written; the trail then still ends at ``head``.
         """
-        head, lines = self.head, []
+        head, lines = self.head, list[bytes]()
         for event in events:
             line = _line(event, head)
             lines.append(line + b"\n")
             head = Head(head.lines + 1, head.size + len(line) + 1, hashlib.sha256(line).hexdigest())
         try:
+            self._cut(self.head.size)
             _write_all(self._descriptor, b"".join(lines))
             os.fsync(self._descriptor)
         except OSError as error:
-            self.rewind(self.head)
+            with contextlib.suppress(OSError):
+                self._cut(self.head.size)
             raise _unwritable(error) from error
         self.head = head
 
     def rewind(self, head: Head) -> None:
-        """Takes back what was added after ``head`` and could not be journaled; the next start would do it otherwise."""
+        """Forgets what was added after ``head``, until the next line or the next start takes it away.
+
+        The bytes stay where they are: a commit that was interrupted may have come through, and then they belong.
+        """
         self.head = head
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._descriptor, head.size)
-            os.lseek(self._descriptor, head.size, os.SEEK_SET)
 
     def close(self) -> None:
         """Closes the file."""
@@ -100,9 +102,12 @@ class AuditTrail:
                 f"expected the run folder's {AUDIT} to end as the journal says, found it altered; keep the folder as "
                 "it is, and name another --run"
             )
-        os.ftruncate(self._descriptor, self.head.size)
-        os.lseek(self._descriptor, self.head.size, os.SEEK_SET)
+        self._cut(self.head.size)
         return size - self.head.size
+
+    def _cut(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+        os.lseek(self._descriptor, size, os.SEEK_SET)
 
     def _ends_as_known(self) -> bool:
         if not self.head.lines:

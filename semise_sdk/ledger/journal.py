@@ -1,5 +1,6 @@
 """The journal of a run: one row per input, written together with its line of the audit trail."""
 
+import contextlib
 import json
 import sqlite3
 from collections import Counter
@@ -66,9 +67,9 @@ class Journal:
                     "INSERT INTO trail SELECT 0, 0, ?, 0 WHERE NOT EXISTS (SELECT 1 FROM trail)", (first,)
                 ).fetchall()
             with database_errors():
-                lines, size, sha256 = self._query("SELECT lines, size, sha256 FROM trail").fetchone()
+                head = self._stored_head()
                 (last,) = self._query("SELECT coalesce(max(number), 0) FROM answer").fetchone()
-            self.trail = AuditTrail(folder / AUDIT, Head(lines, size, sha256))
+            self.trail = AuditTrail(folder / AUDIT, head)
         except BaseException:
             self.connection.close()
             raise
@@ -153,16 +154,25 @@ class Journal:
     def _both(self, events: Sequence[Event], *, is_finished: bool = False) -> Iterator[None]:
         """Adds events to the trail, and commits what the block writes with the trail's new end; all or nothing."""
         before = self.trail.head
-        self.trail.append(events)
         try:
+            self.trail.append(events)
             with transaction(self.connection):
                 yield
                 head = self.trail.head
                 values = (head.lines, head.size, head.sha256, is_finished)
                 self._query("UPDATE trail SET lines = ?, size = ?, sha256 = ?, is_finished = ?", values)
         except BaseException:
-            self.trail.rewind(before)
+            self._settle(before)
             raise
+
+    def _settle(self, before: Head) -> None:
+        """Ends the trail where the journal says that it ends: Ctrl-C may come just after a commit that came through."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._stored_head() == before:
+                self.trail.rewind(before)
+
+    def _stored_head(self) -> Head:
+        return Head(*self._query("SELECT lines, size, sha256 FROM trail").fetchone())
 
     def _query(self, text: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         return self.connection.execute(text, values)

@@ -50,5 +50,5 @@ def _converted(index: int, png: bytes) -> bytes:
                     f"{image.width}x{image.height}: export the bundle again"
                 )
             return as_webp(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BundleError(f"expected reference picture {index} to be a PNG, found otherwise: export again") from error

@@ -1,6 +1,7 @@
 """The three backends on one real, tiny SemiSe network: the same answers under the same names."""
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -224,3 +225,15 @@ def test_a_run_folder_and_its_bundle_answer_alike_on_every_backend(run):
 def test_a_run_folder_is_for_the_pytorch_backend_only(run):
     with pytest.raises(BackendError, match="expected backend pytorch for run folder"):
         Predictor.open(run, backend="onnxruntime")
+
+
+def test_weights_that_were_altered_after_the_bundle_was_opened_are_refused(run, tmp_path):
+    bundle = shutil.copytree(run / "bundle", tmp_path / "bundle")
+    weights = bundle / "weights.safetensors"
+    with Predictor.open(bundle, backend="pytorch", device="cpu") as predictor:
+        before, content = weights.stat(), bytearray(weights.read_bytes())
+        content[-1] ^= 1  # another number, and still a sound file
+        weights.write_bytes(content)
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(BundleError, match=r"expected weights.safetensors as the manifest describes it"):
+            predictor.embed(batch(1)[0])

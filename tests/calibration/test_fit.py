@@ -53,6 +53,14 @@ def test_a_smaller_alpha_makes_larger_sets(fitted):
     assert strict.mean_size > loose.mean_size
 
 
+def test_images_too_few_to_measure_what_a_small_alpha_covers_give_no_sets(fitted, made_up):
+    few = fitted(made_up(108), alpha=0.01)  # about 97 outside of a fold, where 99 are needed
+    assert few.sets is None
+    assert few.is_calibrated
+    assert fitted(made_up(108), alpha=0.1).sets.mean_size < len(LABELS)
+    assert fitted(made_up(140), alpha=0.01).sets.mean_size < len(LABELS)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.001, 0.6, float("nan")])
 def test_an_alpha_out_of_range_is_refused(fitted, alpha):
     with pytest.raises(ConfigError, match=r"expected an alpha of 0\.01 to 0\.5, found"):

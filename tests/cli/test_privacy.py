@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -143,3 +144,13 @@ def test_logs_of_others_are_left_out_and_so_are_ours_with_values_under_drop(phi,
     warned = [record for record in caplog.records if record.name == "py.warnings"]
     assert len(warned) == 1
     assert CANARY not in handler.format(warned[0])
+
+
+def test_a_line_of_another_thread_is_spoken_as_the_command_speaks():
+    privacy.speak("drop")
+    logging.getLogger().addHandler(handler := logging.StreamHandler())
+    privacy.guard_logging()
+    record = logging.LogRecord("semise_sdk.readers", logging.WARNING, "", 0, "read %s", (CANARY,), None)
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(handler.format, record).result()
+    assert said == "warning of semise_sdk.readers (left out under --phi drop)"

@@ -118,6 +118,53 @@ def test_what_a_killed_process_wrote_beyond_its_journal_is_cut(tmp_path, model, 
     assert verify_run(tmp_path / "run").is_intact
 
 
+class Interrupted:
+    """A connection whose user presses Ctrl-C while one of its commits is on its way to the disk."""
+
+    def __init__(self, connection, *, after: bool) -> None:
+        self._connection = connection
+        self._after = after
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, text, *values):
+        if text == "COMMIT" and not self._after:
+            raise KeyboardInterrupt
+        cursor = self._connection.execute(text, *values)
+        if text == "COMMIT":  # Python raises it as soon as SQLite has returned
+            raise KeyboardInterrupt
+        return cursor
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_that_is_interrupted_while_it_commits_goes_on(after, tmp_path, images, model, open_ledger):
+    ledger = open_ledger(tmp_path / "run")
+    connection = ledger._journal.connection
+    ledger._journal.connection = Interrupted(connection, after=after)
+    with pytest.raises(KeyboardInterrupt), ledger:
+        list(ledger.answers(model))
+    connection.close()
+    done = len(rows(tmp_path / "run"))
+    assert done == (20 if after else 0)
+    model.answered.clear()
+    assert finish(open_ledger(tmp_path / "run"), model) == ranked(map(model.answer, find_images(images)))
+    assert len(model.answered) == 51 - done
+    assert verify_run(tmp_path / "run").is_intact
+
+
+def test_a_ledger_that_was_interrupted_while_it_committed_can_be_asked_again(tmp_path, images, model, open_ledger):
+    for after in (False, True):
+        ledger = open_ledger(tmp_path / str(after))
+        connection = ledger._journal.connection
+        ledger._journal.connection = Interrupted(connection, after=after)
+        with pytest.raises(KeyboardInterrupt):
+            list(ledger.answers(model))
+        ledger._journal.connection = connection
+        assert finish(ledger, model) == ranked(map(model.answer, find_images(images)))
+        assert verify_run(tmp_path / str(after)).is_intact
+
+
 def test_a_finished_run_answers_nothing_again_and_new_files_alone(tmp_path, images, model, open_ledger):
     finish(open_ledger(tmp_path / "run"), model)
     (images / "new.png").write_bytes(b"new")

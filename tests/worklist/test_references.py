@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -24,7 +26,13 @@ def test_a_bundles_pictures_keep_their_place_in_the_bank():
     assert bundle_thumbnails({}) == ()
 
 
-@pytest.mark.parametrize("content", [png(97, 10), png(form="BMP"), png()[:40], b"", b"no picture"])
+def claimed_png(side: int) -> bytes:
+    """Returns a PNG whose header speaks of far more pixels than follow."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return png()[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + png()[33:]
+
+
+@pytest.mark.parametrize("content", [png(97, 10), png(form="BMP"), png()[:40], b"", b"no picture", claimed_png(60_000)])
 def test_what_is_no_thumbnail_is_refused(content):
     with pytest.raises(BundleError, match="expected reference picture"):
         bundle_thumbnails({2: content})

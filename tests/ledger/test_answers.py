@@ -1,0 +1,73 @@
+"""An answer comes back from the journal as it went in, and nothing else comes back as an answer."""
+
+import base64
+import dataclasses
+import json
+
+import pytest
+
+from semise_sdk.errors import LedgerError
+from semise_sdk.ledger.answers import _HOLDS, answer_of, fields_of
+from semise_sdk.resampled_bank import RESAMPLES
+from semise_sdk.results import Classification, Severity
+
+RESAMPLED = base64.b64encode(bytes(2 * RESAMPLES)).decode()
+ANSWERS = (
+    Severity(file="a"),
+    Severity(
+        file="b",
+        severity=0.5,
+        grade="mild",
+        status="review",
+        reason="wide_set: expected",
+        probabilities=(0.25, 0.75),
+        grade_set=("none", "mild"),
+        percentile=97.5,
+        severity_low=0.25,
+        severity_high=1,
+        resampled=RESAMPLED,
+    ),
+    Classification(file="c", label="mild", probabilities=(1.0,), grade_set=("mild",)),
+    Classification(file="d", status="error", reason="empty_file: expected"),
+)
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.file)
+def test_an_answer_comes_back(answer):
+    text = json.dumps(fields_of(answer))
+    assert answer_of(type(answer), text, file=answer.file, status=answer.status, reason=answer.reason) == answer
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "[]",
+        "{",
+        '{"severity": "0.5"}',
+        '{"severity": NaN}',
+        '{"severity": 1e999}',
+        f'{{"severity": {10**400}}}',
+        '{"severity": [0.5]}',
+        '{"unknown": 1}',
+        '{"grade": 1}',
+        '{"probabilities": 0.5}',
+        '{"probabilities": ["a"]}',
+        '{"grade_set": [1]}',
+        '{"resampled": "AAAA"}',
+        '{"resampled": "!"}',
+        '{"resampled": null}',
+        '{"percentile": {}}',
+    ],
+)
+def test_a_row_that_holds_no_answer_is_a_damaged_journal(fields):
+    with pytest.raises(LedgerError, match="expected a row of the journal to hold a Severity"):
+        answer_of(Severity, fields, file="a", status="ok", reason="")
+
+
+def test_a_status_that_there_is_not_is_a_damaged_journal():
+    with pytest.raises(LedgerError, match="expected a row of the journal to hold a Classification"):
+        answer_of(Classification, "{}", file="a", status="fine", reason="")
+
+
+def test_every_field_of_every_answer_is_checked():
+    assert set(_HOLDS) == {field.name for kind in (Severity, Classification) for field in dataclasses.fields(kind)}
