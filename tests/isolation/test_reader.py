@@ -365,7 +365,9 @@ def test_ctrl_c_and_hangups_of_the_terminal_do_not_reach_it(isolated, picture, c
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_none_outlives_its_parent(picture, how):
     code = (
-        "import sys, time; from pathlib import Path; from semise_sdk.inputs import NamedImage\n"
+        # A suite that runs in the background ignores Ctrl-C, and what it starts would too.
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path; from semise_sdk.inputs import NamedImage\n"
         "from semise_sdk.isolation import IsolatedReader; from semise_sdk.spec import InputSpec\n"
         "reader = IsolatedReader(1); reader.read(NamedImage('p', Path(sys.argv[1])), InputSpec(height=24, width=32))\n"
         "print(*[one._process.pid for one in reader._all], flush=True); time.sleep(60)"

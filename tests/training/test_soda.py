@@ -113,10 +113,10 @@ def test_a_target_is_the_mean_of_its_area_in_minus_one_to_one():
     assert as_target(planes * 0, 2).unique().tolist() == [-1.0]
 
 
-def test_the_encoder_learns_twice_as_fast_as_the_rest():
+def test_the_encoder_and_the_rest_learn_at_one_rate_with_the_papers_decay_and_momenta():
     stage = soda()
     encoder, rest = stage.optimizer.param_groups
-    assert encoder["base_lr"] == 2 * rest["base_lr"]
+    assert encoder["base_lr"] == rest["base_lr"] == 5e-4
     assert {group["betas"] for group in (encoder, rest)} == {(0.9, 0.95)}
     assert {group["weight_decay"] for group in (encoder, rest)} == {0.05}
     assert encoder["params"] == list(stage.learner.encoder.parameters())
