@@ -3,7 +3,7 @@
 from semise_sdk.comparison import ImageComparison
 from semise_sdk.order import SeverityDifference
 from semise_sdk.results import Severity
-from semise_sdk.writers import Header, printable
+from semise_sdk.writers import Header, utf8_text
 
 ONE_REFERENCE = (
     "one healthy reference cannot say how sure that is: name several with --reference, or leave it out for the "
@@ -65,13 +65,13 @@ def comparison_sentence(comparison: ImageComparison) -> str:
 
 def _image(answer: Severity) -> dict[str, object]:
     return {
-        "file": printable(answer.file),
+        "file": utf8_text(answer.file),
         "severity": answer.severity,
         "severity_low": answer.severity_low,
         "severity_high": answer.severity_high,
         "grade": answer.grade,
         "status": answer.status,
-        "reason": printable(answer.reason),
+        "reason": utf8_text(answer.reason),
     }
 
 

@@ -46,14 +46,12 @@ def named_image(source: Source) -> NamedImage:
     Raises:
         TypeError: it is no image.
     """
-    if isinstance(source, str | os.PathLike):
-        return NamedImage(os.fspath(source), Path(source))
-    return next(_element(source, 0))
+    return next(_element(single(source), 0))
 
 
-def single(image: Source) -> Source:
+def single(source: Source) -> Source:
     """Returns what is read as one image, whatever it is: a folder stays one, which cannot be read."""
-    return FoundImage(Path(image), os.fspath(image)) if isinstance(image, str | os.PathLike) else image
+    return FoundImage(Path(source), os.fspath(source)) if isinstance(source, str | os.PathLike) else source
 
 
 def describe(images: Images) -> str:

@@ -79,7 +79,7 @@ class Header:
 
     def to_json(self) -> dict[str, str]:
         """Returns plain JSON data."""
-        of_reference = {} if self.reference is None else {"reference": printable(self.reference)}
+        of_reference = {} if self.reference is None else {"reference": utf8_text(self.reference)}
         return {
             "intended_use": INTENDED_USE,
             "bundle": self.bundle,
@@ -242,10 +242,10 @@ def write_embeddings(answers: Iterable[Embedding], stream: BinaryIO, *, width: i
             embedding[index] = row.embedding
     np.savez(
         stream,
-        files=np.array([printable(row.file) for row in rows], np.str_),
+        files=np.array([utf8_text(row.file) for row in rows], np.str_),
         embeddings=embedding,
         status=np.array([row.status for row in rows], np.str_),
-        reason=np.array([printable(row.reason) for row in rows], np.str_),
+        reason=np.array([utf8_text(row.reason) for row in rows], np.str_),
         allow_pickle=False,
     )
 
@@ -267,7 +267,7 @@ def text_file(path: Path) -> Iterator[TextIO]:
             text.detach()  # or it would close the stream that is yet to be synced
 
 
-def printable(text: str) -> str:
+def utf8_text(text: str) -> str:
     """Returns ``text`` with every byte that is no character of it, as file names may hold, written as an escape."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -305,12 +305,12 @@ def _json_row(row: Row, columns: Sequence[str]) -> str:
 
 def _json_cell(value: Cell) -> str | int | float | list[float] | list[str] | None:
     if isinstance(value, str):
-        return printable(value)
+        return utf8_text(value)
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return float(_number(value))
-    names = [printable(name) for name in value if isinstance(name, str)]
+    names = [utf8_text(name) for name in value if isinstance(name, str)]
     return names or [float(_number(number)) for number in value if not isinstance(number, str)]
 
 
@@ -328,8 +328,8 @@ def _csv_cell(value: Cell) -> str:
     if not isinstance(value, str):
         names = [name for name in value if isinstance(name, str)]
         numbers = [number for number in value if not isinstance(number, str)]
-        return neutralised(printable("|".join(names))) if names else " ".join(map(_number, numbers))
-    return neutralised(printable(value))
+        return neutralised(utf8_text("|".join(names))) if names else " ".join(map(_number, numbers))
+    return neutralised(utf8_text(value))
 
 
 def probability_columns(labels: Sequence[str]) -> tuple[str, ...]:

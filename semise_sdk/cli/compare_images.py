@@ -11,7 +11,7 @@ from rich.table import Table
 from semise_sdk.atomic import write_text
 from semise_sdk.cli.batch import Engine, found_images, open_predictor
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, stdout
-from semise_sdk.cli.predict import Backend, BundleOption, Device, PrecisionOption, Reference, Threads
+from semise_sdk.cli.options import Backend, BundleOption, Device, PrecisionOption, Reference, Threads
 from semise_sdk.comparison import ImageComparison
 from semise_sdk.comparison_document import comparison_document, comparison_sentence
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED

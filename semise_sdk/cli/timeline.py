@@ -12,7 +12,7 @@ from rich.table import Table
 from semise_sdk.cli.batch import Engine, chosen_layout, open_predictor, result_stream
 from semise_sdk.cli.compare_images import number
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, printable, say, stdout, tracked
-from semise_sdk.cli.predict import (
+from semise_sdk.cli.options import (
     Backend,
     BatchSize,
     BundleOption,

@@ -15,7 +15,7 @@ from semise_sdk.ledger.answers import Answer, Answered, answer_of, fields_of
 from semise_sdk.ledger.audit import AUDIT, AuditTrail, Event, Head
 from semise_sdk.ledger.database import JOURNAL, database_errors, transaction
 from semise_sdk.ledger.inputs import Input, from_blob
-from semise_sdk.writers import printable
+from semise_sdk.writers import utf8_text
 
 # As `postprocess.ranked` sorts: what needs a human first, what could not be read last.
 BY_SEVERITY = "CASE status WHEN 'abstain' THEN 0 WHEN 'error' THEN 2 ELSE 1 END, severity DESC"
@@ -105,9 +105,9 @@ class Journal:
             (
                 entry.number,
                 entry.item.identity,
-                printable(entry.answer.file),
+                utf8_text(entry.answer.file),
                 entry.answer.status,
-                printable(entry.answer.reason),
+                utf8_text(entry.answer.reason),
                 *sorting_columns(answer),
                 json.dumps(answer, ensure_ascii=True, allow_nan=False),
                 entry.item.sha256,
@@ -222,9 +222,9 @@ def _event(entry: Entry, fields: dict[str, object], now: str) -> Event:
         "event": "answer",
         "number": entry.number,
         "identity": entry.item.identity.hex(),
-        "file": printable(answer.file),
+        "file": utf8_text(answer.file),
         "status": answer.status,
-        "reason": printable(answer.reason),
+        "reason": utf8_text(answer.reason),
         "input_sha256": entry.item.sha256,
         "answer": fields,
     }

@@ -11,7 +11,7 @@ from semise_sdk.results import INTENDED_USE
 from semise_sdk.timeline.chart import HEIGHT, LEFT, RIGHT, WIDTH, Chart, chart_of, highest_severity
 from semise_sdk.timeline.course import Timeline, VisitSeverity
 from semise_sdk.timeline.table import verdict
-from semise_sdk.writers import printable
+from semise_sdk.writers import utf8_text
 
 COLUMNS = ("date", "site", "severity", "grade", "since the first", "since the one before", "status", "file", "reason")
 
@@ -57,7 +57,7 @@ def page_of(timeline: Timeline, *, bundle: str) -> str:
         left=LEFT,
         right=RIGHT,
     )
-    return printable(page)  # a manifest's names may hold bytes that are no text
+    return utf8_text(page)  # a manifest's names may hold bytes that are no text
 
 
 def _patients(timeline: Timeline) -> Iterable[_Patient]:

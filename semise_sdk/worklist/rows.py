@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semise_sdk.results import RankedImage
-from semise_sdk.writers import printable
+from semise_sdk.writers import utf8_text
 
 JOINERS = "\u200c\u200d"
 """Invisible, but part of how words of Persian, Hindi and others are written."""
@@ -74,9 +74,9 @@ def facts(row: RankedImage, labels: Sequence[str]) -> dict[str, object]:
     return {
         "rank": row.rank,
         "tie": row.tie,
-        "file": printable(row.file),
+        "file": utf8_text(row.file),
         "status": row.status,
-        "reason": printable(row.reason),
+        "reason": utf8_text(row.reason),
         "severity": _rounded(row.severity),
         "severity_low": _rounded(row.severity_low),
         "severity_high": _rounded(row.severity_high),
@@ -95,7 +95,7 @@ def visible(text: str) -> str:
         >>> visible("scan\u202egnp.exe")
         'scan\\u202egnp.exe'
     """
-    return "".join(_seen(letter) for letter in printable(text))
+    return "".join(_seen(letter) for letter in utf8_text(text))
 
 
 def parted(reason: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from semise_sdk.cli.app import run
 from semise_sdk.spreadsheet import restored
-from semise_sdk.writers import printable
+from semise_sdk.writers import utf8_text
 
 COUNT = 200
 LIMIT_S = 60
@@ -104,12 +104,12 @@ def test_every_odd_name_has_one_row_in_csv_and_json(no_files, colour_bundle, cap
     files = [restored(row["file"]) for row in rows]
     assert code == 3
     assert len(rows) == len(names) == COUNT + len(NO_FILES)
-    assert sorted(files) == sorted(map(printable, names))
+    assert sorted(files) == sorted(map(utf8_text, names))
     for options in (("--format", "jsonl"), ("--json",)):
         _, text = ranked(capsys, no_files, colour_bundle, *options)
         found = json.loads(text)["rows"] if options == ("--json",) else [json.loads(line) for line in text.splitlines()]
         assert [row["file"] for row in found] == files
-    assert {name for name in names if printable(name) == name} <= set(files)
+    assert {name for name in names if utf8_text(name) == name} <= set(files)
     cells = [cell for row in rows for cell in row.values()]
     risky = [cell for cell in cells if cell.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))]
     assert risky == []
@@ -125,7 +125,7 @@ def test_each_odd_name_can_be_given_by_itself(folder, colour_bundle, capsys, fig
     for name in names:
         code, text = ranked(capsys, folder / name, colour_bundle)
         (row,) = csv.DictReader(io.StringIO(text, newline=""))
-        assert (code, restored(row["file"])) == (0, printable(name))
+        assert (code, restored(row["file"])) == (0, utf8_text(name))
     figure("odd names given one by one", len(names))
 
 

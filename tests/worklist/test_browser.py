@@ -12,7 +12,7 @@ import pytest
 from semise_sdk.results import Ranking
 from semise_sdk.spreadsheet import neutralised, restored
 from semise_sdk.worklist.rows import page_order
-from semise_sdk.writers import printable, write_ranking
+from semise_sdk.writers import utf8_text, write_ranking
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -367,7 +367,7 @@ def test_closing_a_page_with_unsaved_reviews_asks_first(browser, path, save, ask
 def test_hostile_names_stay_text_on_the_page_and_in_its_files(show, write, hostile_ranking, hostile):
     page = show(write(hostile_ranking, bundle=hostile[0])[0])
     title = page.title()
-    names = [printable(name) for name in hostile]
+    names = [utf8_text(name) for name in hostile]
     for shown in page.locator("tbody.ranked .open").all():
         shown.click()
         assert page.locator("#p-file").inner_text() == shown.inner_text()
