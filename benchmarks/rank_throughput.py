@@ -3,8 +3,8 @@
     python benchmarks/rank_throughput.py [--images FOLDER] [--precision fp32 --precision int8] [--json FILE]
 
 All three score the same images on the same machine in one run, in turns, the plain loop in fp32 and the others in
-every ``--precision``; the medians and their ratios are printed. Without ``--images`` it takes the images of
-../shared/data/busi where that is, else phantoms.
+every ``--precision``, ``rank`` also without isolation; the medians and their ratios are printed. Without ``--images``
+it takes the images of ../shared/data/busi where that is, else phantoms.
 """
 
 import argparse
@@ -119,6 +119,8 @@ def measure(
             engine = Engine(bundle, backend, precision, options.batch)
             rates.setdefault(f"{backend} {precision} bare", []).append(bare_rate(engine, files))
             rates.setdefault(f"{backend} {precision} rank", []).append(rank_rate(engine, folder, len(files)))
+            in_process = rank_rate(engine, folder, len(files), isolate=False)
+            rates.setdefault(f"{backend} {precision} in process", []).append(in_process)
     median = {name: statistics.median(values) for name, values in rates.items()}
     return [row_of(encoder, f"{backend} {precision}", median) for backend, precision in engines(options)]
 
@@ -149,6 +151,7 @@ def row_of(encoder: str, backend: str, median: dict[str, float]) -> dict[str, ob
         "plain": round(plain, 1),
         "rank_over_bare": round(rank / bare, 3),
         "rank_over_plain": round(rank / plain, 2),
+        "in_process_over_bare": round(median[f"{backend} in process"] / bare, 3),
     }
 
 
@@ -181,13 +184,13 @@ def bare_rate(engine: Engine, files: list[Path]) -> float:
         return rounds * len(canvases) / (time.perf_counter() - started)
 
 
-def rank_rate(engine: Engine, folder: Path, count: int) -> float:
+def rank_rate(engine: Engine, folder: Path, count: int, *, isolate: bool = True) -> float:
     """Returns images per second of ``semise rank``, files to CSV, the model loaded and warm as in a service."""
     from semise_sdk.writers import write_ranking
 
     bundle = engine.bundle
     options = {"backend": engine.backend, "precision": engine.precision, "batch_size": engine.batch}
-    with Predictor.open(bundle, **options) as predictor:
+    with Predictor.open(bundle, isolate=isolate, **options) as predictor:
         predictor.rank(sorted(folder.iterdir())[: engine.batch])
         started = time.perf_counter()
         ranking = predictor.rank(folder)
@@ -202,7 +205,16 @@ def rank_rate(engine: Engine, folder: Path, count: int) -> float:
 def table_of(rows: list[dict[str, object]]) -> Table:
     """Returns the printed table."""
     table = Table(title="images per second, 224 px; medians over turns; the plain loop is fp32")
-    for heading in ("encoder", "backend", "rank end to end", "bare engine", "plain loop", "rank/bare", "rank/plain"):
+    for heading in (
+        "encoder",
+        "backend",
+        "rank end to end",
+        "bare engine",
+        "plain loop",
+        "rank/bare",
+        "rank/plain",
+        "--no-isolate/bare",
+    ):
         table.add_column(heading)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
