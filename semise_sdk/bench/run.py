@@ -36,6 +36,7 @@ class Request:
         images: Images; none for phantoms, which show speed only.
         truth: Their labels; None for agreement with the bundle's own fp32 run.
         most_compared: Most images without labels on which answers are compared, evenly taken.
+        public_key: The key that must have signed the bundle; ``$SEMISE_PUBLIC_KEY`` by default.
     """
 
     bundle: Path
@@ -46,6 +47,7 @@ class Request:
     images: tuple[Path, ...] = ()
     truth: Truth | None = None
     most_compared: int = 256
+    public_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,10 @@ def run_bench(request: Request, *, reporter: Reporter) -> BenchReport:
     Raises:
         BundleError: the bundle is damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="semise-bench-") as folder, Bundle.open(request.bundle) as bundle:
+    with (
+        tempfile.TemporaryDirectory(prefix="semise-bench-") as folder,
+        Bundle.open(request.bundle, public_key=request.public_key) as bundle,
+    ):
         bench = _Bench(bundle, request, Path(folder), reporter)
         rows = tuple(bench.rows())
         return BenchReport(

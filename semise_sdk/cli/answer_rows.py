@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.cli.batch import Batch
-from semise_sdk.cli.ledger import veiled
 from semise_sdk.cli.run_options import RunOptions
 from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ImageReadError
@@ -33,34 +32,39 @@ def severities(
         maps: Folder for a severity map of each image; None for none.
         places: What is told where each image lies; None for nothing.
     """
-    answers = _measured(batch, bank) if maps is None else _mapped(batch, bank, maps)
-    return veiled(answers if places is None else places.noted(answers), options)
+    if maps is not None:
+        answers = _mapped(batch, bank, maps, options)
+    else:
+        predictor = batch.predictor
+        measured = batch.answers("ranking", lambda found: predictor.iter_severity(found, reference=bank))
+        answers = options.named(measured)
+    return (answer for _, answer in (answers if places is None else places.noted(answers)))
 
 
-def _measured(batch: Batch, bank: ReferenceBank) -> Iterator[tuple[FoundImage, Severity]]:
-    return batch.answers("ranking", lambda found: batch.predictor.iter_severity(found, reference=bank))
-
-
-def _mapped(batch: Batch, bank: ReferenceBank, maps: Path) -> Iterator[tuple[FoundImage, Severity]]:
+def _mapped(
+    batch: Batch, bank: ReferenceBank, maps: Path, options: RunOptions
+) -> Iterator[tuple[FoundImage, Severity]]:
     folder, predictor = DrawingFolder(maps), batch.predictor
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
-    for found, answer in answers:
+    for found, answer in options.named(answers):
         _draw_map(folder, batch, found, answer.severity_map)
         yield found, answer.to_severity()
 
 
-def segmentation_rows(batch: Batch, masks: Path, overlays: Path | None) -> Iterator[Row]:
+def segmentation_rows(batch: Batch, options: RunOptions, masks: Path, overlays: Path | None) -> Iterator[Row]:
     """Yields the rows of ``segment``; each mask is in ``masks``, and drawn over its image in ``overlays`` if given."""
     mask_folder = DrawingFolder(masks)
     overlay_folder = DrawingFolder(overlays) if overlays is not None else None
-    for found, answer in batch.answers("segmenting", batch.predictor.iter_segment):
+    for found, answer in options.named(batch.answers("segmenting", batch.predictor.iter_segment)):
         path = None if answer.mask is None else mask_folder.write(found, answer.mask)
         if answer.mask is not None and overlay_folder is not None:
             _draw_mask(overlay_folder, batch, found, answer.mask)
         yield segmentation_row(answer, path)
 
 
-def analysis_rows(batch: Batch, bank: ReferenceBank, masks: Path | None, maps: Path | None) -> Iterator[Row]:
+def analysis_rows(
+    batch: Batch, bank: ReferenceBank, options: RunOptions, *, masks: Path | None, maps: Path | None
+) -> Iterator[Row]:
     """Yields the rows of ``analyze``; masks and severity maps are in the folders that are given."""
     predictor = batch.predictor
     mask_folder = DrawingFolder(masks) if masks is not None else None
@@ -68,7 +72,7 @@ def analysis_rows(batch: Batch, bank: ReferenceBank, masks: Path | None, maps: P
     answers = batch.answers(
         "analyzing", lambda found: predictor.iter_analyze(found, reference=bank, maps=maps is not None)
     )
-    for found, answer in answers:
+    for found, answer in options.named(answers):
         mask = mask_folder.write(found, answer.mask) if mask_folder and answer.mask is not None else None
         severity_map = _draw_map(map_folder, batch, found, answer.severity_map) if map_folder else None
         yield analysis_row(answer, predictor.model.labels, mask=mask, severity_map=severity_map)

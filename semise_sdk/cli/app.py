@@ -27,7 +27,7 @@ from semise_sdk.cli import (
     train,
 )
 from semise_sdk.cli.console import stderr
-from semise_sdk.cli.privacy import guard_logging, phi_of, sentence, speak, spoken
+from semise_sdk.cli.privacy import guard_logging, phi_of, sentence, speak, spoken, usage_sentence
 from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, DataError, SemiseError
 from semise_sdk.version import __version__
 
@@ -97,8 +97,7 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:
-        said = error.format_message() if spoken() != "drop" else "expected a command as --help shows it."
-        stderr.print(f"semise: {said} Try --help.", markup=False)
+        stderr.print(f"semise: {usage_sentence(error)} Try --help.", markup=False)
         return EXIT_USAGE
     except (Abort, KeyboardInterrupt):
         stderr.print("semise: interrupted")

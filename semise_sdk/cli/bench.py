@@ -18,7 +18,16 @@ from semise_sdk.bench import BATCHES, BenchReport, Request, Row, Speed, Truth, r
 from semise_sdk.bench.plot import draw, require_matplotlib
 from semise_sdk.bundle import Bundle
 from semise_sdk.cli.batch import parse_precision
-from semise_sdk.cli.console import JsonOption, PipedConsole, QuietOption, print_json, say, stdout, writing
+from semise_sdk.cli.console import (
+    JsonOption,
+    PipedConsole,
+    PublicKeyOption,
+    QuietOption,
+    print_json,
+    say,
+    stdout,
+    writing,
+)
 from semise_sdk.cli.evaluate import labeled_images
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import EXIT_OK, EXIT_USAGE, ConfigError, DataError
@@ -66,6 +75,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="How long latency and throughput are measured, each.")] = 2.0,
     max_images: Annotated[int, typer.Option(min=2, help="Most unlabeled images to compare answers on.")] = 256,
+    public_key: PublicKeyOption = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the rows here, as PNG.")] = None,
     as_json: JsonOption = False,
@@ -74,7 +84,7 @@ def bench(
     """Measures a bundle on this machine, row after row; exit code 2 when no row could run."""
     if plot is not None:
         require_matplotlib()
-    paths, truth = benched_images(bundle, images, columns=columns)
+    paths, truth = benched_images(bundle, images, columns=columns, public_key=public_key)
     request = Request(
         bundle=bundle,
         targets=targets(backend, device),
@@ -84,6 +94,7 @@ def bench(
         images=paths,
         truth=truth,
         most_compared=max_images,
+        public_key=public_key,
     )
     with reporting(quiet=quiet) as reporter:
         report = run_bench(request, reporter=reporter)
@@ -92,7 +103,9 @@ def bench(
     return EXIT_OK if any(row.speed is not None for row in report.rows) else EXIT_USAGE
 
 
-def benched_images(bundle: Path, images: Path | None, *, columns: str) -> tuple[tuple[Path, ...], Truth | None]:
+def benched_images(
+    bundle: Path, images: Path | None, *, columns: str, public_key: Path | None
+) -> tuple[tuple[Path, ...], Truth | None]:
     """Returns the images to measure on and, where ``images`` is a manifest, their truth.
 
     Raises:
@@ -107,7 +120,7 @@ def benched_images(bundle: Path, images: Path | None, *, columns: str) -> tuple[
         return paths, None
     from semise_training.data.masks import read_mask
 
-    with Bundle.open(bundle) as opened:
+    with Bundle.open(bundle, public_key=public_key) as opened:
         labels = opened.model.labels
     labeled = labeled_images(bundle, images, columns=columns, part=None, labels=labels)
     truth = Truth(images=tuple(labeled), num_classes=len(labels), read_mask=read_mask)

@@ -1,6 +1,7 @@
 """``semise compare-images``: which of two images is the more severe, by how much, how sure."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from semise_sdk.atomic import write_text
 from semise_sdk.cli.batch import Engine, found_images, open_predictor
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, stdout
 from semise_sdk.cli.options import Backend, BundleOption, Device, PrecisionOption, Reference, Threads
+from semise_sdk.cli.run_options import ResultKeyOption, ResultPhiOption, RunOptions
 from semise_sdk.comparison import ImageComparison
 from semise_sdk.comparison_document import comparison_document, comparison_sentence
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED
@@ -34,6 +36,8 @@ def compare_images(
     threads: Threads = None,
     public_key: PublicKeyOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the comparison, as JSON.")] = None,
+    phi: ResultPhiOption = None,
+    phi_key: ResultKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -42,6 +46,7 @@ def compare_images(
     Both are measured from the same resamples of the references: the interval of their difference shows whether other
     healthy images would have given another order.
     """
+    options = RunOptions(phi=phi, key=phi_key)
     found_images((first, second))  # both are there before a model is loaded
     engine = Engine(
         bundle=bundle,
@@ -53,7 +58,8 @@ def compare_images(
         public_key=public_key,
     )
     with open_predictor(engine, quiet=quiet) as predictor:
-        comparison = predictor.compare_images(first, second, reference=reference)
+        compared = predictor.compare_images(first, second, reference=reference)
+        comparison = _named(replace(compared, reference=options.described(reference)), (first, second), options)
         document = comparison_document(comparison, bundle=predictor.name)
     if out is not None:
         write_text(out, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -67,6 +73,17 @@ def compare_images(
 def number(value: float | None) -> str:
     """Returns a severity as a table shows it; nothing where there is none."""
     return "" if value is None else f"{value:.4f}"
+
+
+def _named(comparison: ImageComparison, images: tuple[Path, Path], options: RunOptions) -> ImageComparison:
+    """Returns the comparison with its images called as the results may call them: by a pseudonym, that of ``rank``."""
+    if options.names_results:
+        return comparison
+    first, second = (
+        options.results.veiled(replace(answer, file=path.name), number=number, path=path)
+        for number, (path, answer) in enumerate(zip(images, (comparison.first, comparison.second), strict=True), 1)
+    )
+    return replace(comparison, first=first, second=second)
 
 
 def _print(comparison: ImageComparison) -> None:

@@ -1,7 +1,7 @@
 """``rank --run``, ``classify --run``, ``semise merge`` and ``semise verify-run``: runs that can be left alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,18 +13,16 @@ from rich.text import Text
 
 from semise_sdk.bundle import Bundle
 from semise_sdk.cli.batch import Batch, chosen_layout, in_words, placed_images, result_stream
-from semise_sdk.cli.console import JsonOption, QuietOption, print_json, say, stdout
-from semise_sdk.cli.run_options import KeyOption, RunOptions
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout
+from semise_sdk.cli.run_options import KeyOption, RunOptions, reference_name
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
 from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, merge_runs, verify_run
 from semise_sdk.ledger.answers import Answer
 from semise_sdk.ledger.merge import Images
 from semise_sdk.ledger.run import Stream
 from semise_sdk.ledger.settings import absolute, bank_sha256
-from semise_sdk.phi import Phi
 from semise_sdk.postprocess import numbered
-from semise_sdk.predictor import describe_reference
-from semise_sdk.readers import FoundImage, scan_images
+from semise_sdk.readers import scan_images
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Classification, Severity
 from semise_sdk.version import __version__
@@ -66,7 +64,7 @@ def open_ledger(
         phi=phi,
         key="",
         part=str(Part.parse(options.part or "1/1")),
-        reference=None if bank is None else _reference_name(reference, phi),
+        reference=None if bank is None else reference_name(reference, phi),
         reference_sha256=None if bank is None else bank_sha256(bank),
         labels=predictor.model.grade_labels,
         decoding=predictor.decoding,
@@ -92,9 +90,7 @@ def rank_run(
 ) -> int:
     """Does the work of ``rank --run``; returns the exit code."""
     predictor = batch.predictor
-    header = batch.header(
-        describe_reference(reference) if options.names_results else _reference_name(reference, "drop")
-    )
+    header = batch.header(options.described(reference))
     with open_ledger(batch, Severity, options, reference=reference, bank=bank) as ledger:
         _answer(batch, ledger, "ranking", lambda found: predictor.iter_severity(found, reference=bank))
         with result_stream(out) as stream:
@@ -112,15 +108,6 @@ def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], o
         with result_stream(out) as stream:
             write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
         return _finish(batch, ledger)
-
-
-def veiled(answers: Iterable[tuple[FoundImage, Answer]], options: RunOptions) -> Iterator[Answer]:
-    """Returns the answers of a command without a run, named as ``--phi`` says; as they are where it says nothing."""
-    privacy = options.results
-    return (
-        privacy.veiled(answer, number=number, path=found.path)
-        for number, (found, answer) in enumerate(answers, start=1)
-    )
 
 
 def merge(
@@ -168,6 +155,7 @@ def verify_run_command(
         typer.Argument(metavar="[IMAGES...]", help="The images as they were given, to be hashed again."),
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="The bundle that the run should be of.")] = None,
+    public_key: PublicKeyOption = None,
     head: Annotated[str | None, typer.Option(help="What the audit trail ended with when the run ended.")] = None,
     phi_key: KeyOption = None,
     as_json: JsonOption = False,
@@ -180,7 +168,7 @@ def verify_run_command(
         run,
         images=_images(images or _remembered(run)),
         key=phi_key,
-        bundle_sha256=_bundle_sha256(bundle),
+        bundle_sha256=_bundle_sha256(bundle, public_key),
         head=head,
     )
     if as_json:
@@ -219,16 +207,11 @@ def _remembered(run: Path) -> list[Path]:
     return paths if all(path.exists() for path in paths) else []
 
 
-def _bundle_sha256(path: Path | None) -> str | None:
+def _bundle_sha256(path: Path | None, public_key: Path | None) -> str | None:
     if path is None:
         return None
-    with Bundle.open(path) as bundle:
+    with Bundle.open(path, public_key=public_key) as bundle:
         return bundle.sha256
-
-
-def _reference_name(reference: Path | None, phi: Phi) -> str:
-    described = describe_reference(reference)
-    return described if reference is None or phi == "keep" else "given"
 
 
 def _report_json(report: RunReport) -> dict[str, object]:

@@ -10,7 +10,7 @@ from semise_sdk.atomic import atomic_file
 from semise_sdk.cli.answer_rows import analysis_rows, segmentation_rows, severities
 from semise_sdk.cli.batch import Batch, Engine, chosen_layout, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption
-from semise_sdk.cli.ledger import classify_run, rank_run, veiled
+from semise_sdk.cli.ledger import classify_run, rank_run
 from semise_sdk.cli.options import (
     Backend,
     BatchSize,
@@ -26,10 +26,17 @@ from semise_sdk.cli.options import (
     Reference,
     Threads,
 )
-from semise_sdk.cli.run_options import KeyOption, PartOption, PhiOption, RunOption, RunOptions
+from semise_sdk.cli.run_options import (
+    KeyOption,
+    PartOption,
+    PhiOption,
+    ResultKeyOption,
+    ResultPhiOption,
+    RunOption,
+    RunOptions,
+)
 from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.postprocess import ranked
-from semise_sdk.predictor import describe_reference
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.worklist import Places
 from semise_sdk.writers import (
@@ -81,7 +88,7 @@ def rank(
     reason. With --run, the same command goes on after a kill.
     """
     options = RunOptions(run=run, part=part, phi=phi, key=phi_key)
-    options.refuse_drawings(maps, report)
+    options.refuse_drawings(maps=maps, report=report)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -100,7 +107,9 @@ def rank(
         chosen = chosen_layout(layout, out, as_json=as_json)
         if run is not None:
             return rank_run(batch, options, bank, reference=reference, out=out, layout=chosen)
-        ranking = _ranking(batch, severities(batch, bank, options, maps=maps, places=places), reference)
+        ranking = _ranking(
+            batch, severities(batch, bank, options, maps=maps, places=places), options.described(reference)
+        )
         with result_stream(out) as stream:
             write_ranking(
                 ranking,
@@ -154,8 +163,8 @@ def classify(
         columns = ("file", "label", *probability_columns(labels), "status", "reason", "grade_set")
         if run is not None:
             return classify_run(batch, options, columns=columns, out=out, layout=chosen)
-        answers = veiled(batch.answers("classifying", batch.predictor.iter_classify), options)
-        rows = (classification_row(answer, labels) for answer in answers)
+        answers = options.named(batch.answers("classifying", batch.predictor.iter_classify))
+        rows = (classification_row(answer, labels) for _, answer in answers)
         with result_stream(out) as stream:
             write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
@@ -177,10 +186,13 @@ def segment(
     public_key: PublicKeyOption = None,
     out: Out = None,
     layout: LayoutOption = None,
+    phi: ResultPhiOption = None,
+    phi_key: ResultKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Draws the lesion mask of each image."""
+    options = RunOptions(phi=phi, key=phi_key)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -194,7 +206,7 @@ def segment(
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
         columns = ("file", "mask", "area_fraction", "status", "reason")
         chosen = chosen_layout(layout, out, as_json=as_json)
-        rows = segmentation_rows(batch, masks, overlays)
+        rows = segmentation_rows(batch, options, masks, overlays)
         write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
 
@@ -215,10 +227,13 @@ def analyze(
     out: Out = None,
     layout: LayoutOption = None,
     decode: Decode = "argmax",
+    phi: ResultPhiOption = None,
+    phi_key: ResultKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Gives severity, grade, mask and severity map of each image from one pass, as JSON lines by default."""
+    options = RunOptions(phi=phi, key=phi_key)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -235,10 +250,11 @@ def analyze(
         labels = probability_columns(batch.predictor.model.labels)
         columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
         columns += (*INTERVAL, *CERTAINTY)
-        header = batch.header(describe_reference(reference))
+        header = batch.header(options.described(reference))
         chosen = chosen_layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:
-            write_rows(analysis_rows(batch, bank, masks, maps), stream, columns=columns, layout=chosen, header=header)
+            rows = analysis_rows(batch, bank, options, masks=masks, maps=maps)
+            write_rows(rows, stream, columns=columns, layout=chosen, header=header)
         return batch.finish()
 
 
@@ -256,10 +272,13 @@ def embed(
         Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
     ] = None,
     layout: LayoutOption = None,
+    phi: ResultPhiOption = None,
+    phi_key: ResultKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Gives the encoder's feature vector of each image."""
+    options = RunOptions(phi=phi, key=phi_key)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -271,7 +290,7 @@ def embed(
         public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch:
-        answers = (answer for _, answer in batch.answers("embedding", batch.predictor.iter_embed))
+        answers = (answer for _, answer in options.named(batch.answers("embedding", batch.predictor.iter_embed)))
         width = batch.predictor.model.network.feature_dim
         if out is not None and out.suffix == ".npz":
             with atomic_file(out) as file:
@@ -285,12 +304,12 @@ def embed(
         return batch.finish()
 
 
-def _ranking(batch: Batch, answers: Iterable[Severity], reference: Path | None) -> Ranking:
+def _ranking(batch: Batch, answers: Iterable[Severity], reference: str) -> Ranking:
     rows = ranked(answers)  # the engine is loaded once they are there, and says what it is
     predictor = batch.predictor
     return Ranking(
         rows=rows,
-        reference=describe_reference(reference),
+        reference=reference,
         backend=predictor.backend,
         precision=predictor.precision,
     )

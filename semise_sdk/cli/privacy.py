@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from contextvars import ContextVar
 
+from typer.exceptions import TyperException
+
 from semise_sdk.errors import (
     BackendError,
     BundleError,
@@ -35,6 +37,8 @@ _SENTENCES: tuple[tuple[type[SemiseError], str], ...] = (
 )
 # They speak of the machine and of the operator's own choices; what they quote comes from no image.
 _SAFE_WITH_HASH = (BundleError, BackendError)
+# typer's names for its errors that quote an option and nothing else; it does not export the classes.
+_OF_OPTIONS_ALONE = ("NoSuchOption", "MissingParameter")
 
 
 def phi_of(arguments: Sequence[str]) -> Phi:
@@ -76,6 +80,12 @@ def sentence(error: SemiseError) -> str:
         if isinstance(error, kind):
             return f"{text} {left_out}"
     return f"the command cannot be carried out: {type(error).__name__} {left_out}"
+
+
+def usage_sentence(error: TyperException) -> str:
+    """Returns what may be said of wrong use: its other sentences quote the arguments, which may be names of images."""
+    is_safe = spoken() == "hash" and type(error).__name__ in _OF_OPTIONS_ALONE
+    return error.format_message() if spoken() == "keep" or is_safe else "expected a command as --help shows it."
 
 
 def guard_logging() -> None:

@@ -1,8 +1,9 @@
-"""The options of a command that may be a run: ``--run``, ``--part``, ``--phi`` and ``--phi-key``."""
+"""How a command speaks of its inputs, ``--phi`` and ``--phi-key``, and that it is a run: ``--run`` and ``--part``."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 import typer
 
@@ -11,6 +12,8 @@ from semise_sdk.errors import OptionError
 from semise_sdk.ledger import RunSettings
 from semise_sdk.ledger.settings import SETTINGS
 from semise_sdk.phi import Phi, Privacy, parse_phi, read_key
+from semise_sdk.predictor import describe_reference
+from semise_sdk.readers import FoundImage
 
 KEY_VARIABLE = "SEMISE_PHI_KEY"
 
@@ -36,22 +39,39 @@ KeyOption = Annotated[
         "--phi-key", envvar=KEY_VARIABLE, help="File of the key for --phi hash; phi.key in the run folder by default."
     ),
 ]
+ResultPhiOption = Annotated[
+    str | None,
+    typer.Option(
+        "--phi", envvar=PHI_VARIABLE, help="keep, hash or drop names in results and messages.", show_default="keep"
+    ),
+]
+ResultKeyOption = Annotated[
+    Path | None, typer.Option("--phi-key", envvar=KEY_VARIABLE, help="File of the key for --phi hash.")
+]
+
+
+class _Named(Protocol):
+    @property
+    def file(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_Named)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of a run, as they were given."""
+    """The options of a run, or of a command that is none, as they were given."""
 
-    run: Path | None
-    part: str | None
     phi: str | None
     key: Path | None
+    run: Path | None = None
+    part: str | None = None
 
     def __post_init__(self) -> None:
         if self.run is None and self.part is not None:
             raise OptionError("--run with --part", "none", "give each part a folder of its own")
         if self.run is None and self.phi == "hash" and self.key is None:
-            raise OptionError("--phi-key with --phi hash", "none", "name the file of one, or give --run")
+            raise OptionError("--phi-key with --phi hash", "none", "name the file of one")
 
     @property
     def policy(self) -> Phi:
@@ -66,14 +86,31 @@ class RunOptions:
         """Whether the results name the files: they do, unless ``--phi`` was given and is not keep."""
         return self.phi is None or parse_phi(self.phi) == "keep"
 
-    def refuse_drawings(self, *drawings: Path | None) -> None:
-        """Raises OptionError for drawings where they cannot be: they name the images, and a journal holds none."""
-        if any(path is not None for path in drawings) and (self.run is not None or not self.names_results):
-            given = "--run" if self.run is not None else f"--phi {parse_phi(self.phi or '')}"
-            raise OptionError(f"no {given} with --maps or --report", "both", "draw them by a second command")
+    def refuse_drawings(self, *, maps: Path | None = None, report: Path | None = None) -> None:
+        """Raises OptionError for what cannot be drawn: a journal holds no pixels, and a page names what it shows."""
+        if self.run is not None and (maps is not None or report is not None):
+            raise OptionError("no --run with --maps or --report", "both", "draw them by a second command")
+        if report is not None and not self.names_results:
+            raise OptionError(f"no --phi {parse_phi(self.phi or '')} with --report", "both", "leave one of them out")
 
     @property
     def results(self) -> Privacy:
         """How the results of a command without a run name their images: as they are, unless asked otherwise."""
         phi = "keep" if self.phi is None else parse_phi(self.phi)
         return Privacy(phi, read_key(self.key) if phi == "hash" and self.key else b"")
+
+    def described(self, reference: Path | None) -> str:
+        """Returns what severity is measured from, as the results may tell it."""
+        return reference_name(reference, "keep" if self.names_results else "drop")
+
+    def named(self, answers: Iterable[tuple[FoundImage, Named]]) -> Iterator[tuple[FoundImage, Named]]:
+        """Yields each image with its answer, both called as the results may call them; drawings take that name too."""
+        privacy = self.results
+        for number, (found, answer) in enumerate(answers, start=1):
+            shown = privacy.veiled(answer, number=number, path=found.path)
+            yield FoundImage(found.path, shown.file), shown
+
+
+def reference_name(reference: Path | None, phi: Phi) -> str:
+    """Returns what severity is measured from, without its path unless names are kept."""
+    return describe_reference(reference) if reference is None or phi == "keep" else "given"

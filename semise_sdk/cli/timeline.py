@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,9 @@ from semise_sdk.cli.options import (
     Reference,
     Threads,
 )
+from semise_sdk.cli.run_options import ResultKeyOption, ResultPhiOption, RunOptions
+from semise_sdk.cli.worklist import check_report
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED
-from semise_sdk.html_page import require_jinja
 from semise_sdk.inputs import Source
 from semise_sdk.order import SeverityDifference
 from semise_sdk.predictor import Predictor, describe_reference
@@ -31,7 +33,7 @@ from semise_sdk.results import Severity
 from semise_sdk.table import parse_headers
 from semise_sdk.timeline import Timeline, Visit, read_visits, timeline_rows
 from semise_sdk.timeline.page import write_page
-from semise_sdk.timeline.table import COLUMNS, numbered, timeline_row, verdict
+from semise_sdk.timeline.table import COLUMNS, numbered, timeline_row, veiled, verdict
 from semise_sdk.timeline.visits import COLUMNS as MANIFEST_COLUMNS
 from semise_sdk.writers import Header, Layout, write_rows
 
@@ -57,6 +59,8 @@ def timeline(
     public_key: PublicKeyOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the rows; a table on standard output by default.")] = None,
     layout: LayoutOption = None,
+    phi: ResultPhiOption = None,
+    phi_key: ResultKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -67,8 +71,9 @@ def timeline(
     """
     visits = read_visits(manifest, columns=parse_headers(columns, MANIFEST_COLUMNS))
     shown = chosen_layout(layout, out, as_json=as_json)
-    if report is not None:
-        require_jinja()
+    options = RunOptions(phi=phi, key=phi_key)
+    options.refuse_drawings(report=report)
+    check_report(report, out)
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -80,6 +85,7 @@ def timeline(
     )
     with open_predictor(engine, quiet=quiet) as predictor:
         found = _timeline(predictor, visits, reference, quiet=quiet)
+        found = veiled(replace(found, reference=options.described(reference)), options.results)
         header = Header(
             bundle=predictor.name, backend=found.backend, precision=found.precision, reference=found.reference
         )

@@ -31,8 +31,8 @@ def fields_of(answer: Answered) -> dict[str, object]:
     }
 
 
-def answer_of(kind: type[Answer], text: str, *, file: str, status: str, reason: str) -> Answer:
-    """Returns the answer of a journal's row.
+def answer_of(kind: type[Answer], text: str, *, grades: int, file: str, status: str, reason: str) -> Answer:
+    """Returns the answer of a journal's row; one that has probabilities has one for each of ``grades``.
 
     Raises:
         LedgerError: the row holds no such answer, which a journal from elsewhere may do.
@@ -43,7 +43,7 @@ def answer_of(kind: type[Answer], text: str, *, file: str, status: str, reason: 
             raise TypeError(type(fields).__name__)
         values = {str(name): tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         answer = kind(**values, file=file, status=status, reason=reason)  # type: ignore[arg-type]  # checked below
-        _check(answer)
+        _check(answer, grades)
         return answer
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise LedgerError(
@@ -65,11 +65,13 @@ def _plain(value: object) -> object:
     raise TypeError(f"expected texts, numbers and sequences of them in an answer, found {type(value).__name__}")
 
 
-def _check(answer: Answered) -> None:
+def _check(answer: Answered, grades: int) -> None:
     """Raises TypeError where a field holds what no answer does: its readers count on every type."""
     for field in dataclasses.fields(answer):
         if not _HOLDS[field.name](getattr(answer, field.name)):
             raise TypeError(field.name)
+    if len(answer.probabilities) not in (0, grades):
+        raise ValueError("probabilities")
 
 
 def _is_text(value: object) -> bool:

@@ -187,6 +187,7 @@ def stored_answers(
     connection: sqlite3.Connection,
     kind: type[Answer],
     *,
+    grades: int,
     order: str = "",
     only_found: bool = False,
     is_named: bool = True,
@@ -196,6 +197,7 @@ def stored_answers(
     Args:
         connection: The journal, with its table ``found``.
         kind: What an answer is.
+        grades: How many grades it has probabilities of.
         order: SQL to sort by before the name.
         only_found: Whether to leave out what is not in ``found``.
         is_named: Whether what is in ``found`` bears the name that it has there, and not its journal's.
@@ -212,7 +214,7 @@ def stored_answers(
         for blob, shown, status, reason, fields in connection.execute(query):
             file = from_blob(blob)
             told = reason if file == shown else reason.replace(shown, repr(PurePosixPath(file).name))
-            yield answer_of(kind, fields, file=file, status=status, reason=told)
+            yield answer_of(kind, fields, grades=grades, file=file, status=status, reason=told)
 
 
 def _event(entry: Entry, fields: dict[str, object], now: str) -> Event:

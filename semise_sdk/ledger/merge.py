@@ -112,7 +112,8 @@ class MergedRuns:
 
     def ranked(self) -> Iterator[Severity]:
         """Yields every answer, as ``postprocess.ranked`` sorts them, in constant memory."""
-        parts = (stored_answers(run.connection, Severity, order=BY_SEVERITY) for run in self.runs)
+        grades = len(self.settings.labels)
+        parts = (stored_answers(run.connection, Severity, grades=grades, order=BY_SEVERITY) for run in self.runs)
         return heapq.merge(*parts, key=severity_order)
 
     def __enter__(self) -> Self:

@@ -178,7 +178,14 @@ class Ledger(Generic[Answer]):
         self.close()
 
     def _stored(self, *, order: str, is_named: bool) -> Iterator[Answer]:
-        answers = stored_answers(self._journal.connection, self._kind, order=order, only_found=True, is_named=is_named)
+        answers = stored_answers(
+            self._journal.connection,
+            self._kind,
+            grades=len(self.settings.labels),
+            order=order,
+            only_found=True,
+            is_named=is_named,
+        )
         # Whoever reads them may leave half-way, as `| head` does, and a journal that is being read cannot be closed.
         self._resources.callback(answers.close)
         return answers

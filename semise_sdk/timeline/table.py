@@ -1,8 +1,10 @@
 """A timeline as rows to be written, and its changes in words."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from semise_sdk.order import SeverityDifference
+from semise_sdk.phi import Privacy
 from semise_sdk.timeline.course import Timeline, VisitSeverity
 from semise_sdk.writers import Cell, Row
 
@@ -63,6 +65,29 @@ def numbered(timeline: Timeline) -> Timeline:
     """Returns the timeline with its patients as numbers, in the order they first came."""
     numbers = {patient: str(number) for number, patient in enumerate(timeline.by_patient(), start=1)}
     return replace(timeline, rows=tuple(replace(row, patient=numbers[row.patient]) for row in timeline.rows))
+
+
+def veiled(timeline: Timeline, privacy: Privacy) -> Timeline:
+    """Returns the timeline as a policy lets it be shown; its order stays.
+
+    ``hash`` gives patients and files pseudonyms. ``drop`` numbers patients, sites and files and leaves the days out: a
+    day is one of the eighteen identifiers of HIPAA's safe harbor (45 CFR 164.514(b)(2)).
+    """
+    if privacy.phi == "keep":
+        return timeline
+    shown = timeline if privacy.phi == "hash" else numbered(timeline)
+    sites = {site: str(number) for number, site in enumerate(dict.fromkeys(row.site for row in timeline.rows), 1)}
+    return replace(
+        shown, rows=tuple(_veiled(row, privacy, number, sites) for number, row in enumerate(shown.rows, start=1))
+    )
+
+
+def _veiled(row: VisitSeverity, privacy: Privacy, number: int, sites: Mapping[str, str]) -> VisitSeverity:
+    answer = privacy.veiled(row.answer, number=number)
+    if privacy.phi == "drop":
+        return replace(row, answer=answer, date=None, site=row.site and sites[row.site])
+    patient = row.patient and f"p-{privacy.digest('patient', row.patient).hex()[:16]}"
+    return replace(row, answer=answer, patient=patient)
 
 
 def _change(name: str, change: SeverityDifference | None) -> dict[str, Cell]:

@@ -102,7 +102,7 @@ def page_paths(path: Path, pages: int) -> tuple[Path, ...]:
         ConfigError: ``path`` is not named ``*.html``.
     """
     if path.suffix.lower() != SUFFIX:
-        raise ConfigError(f"expected a worklist's name to end in {SUFFIX}, found {path.name!r}: name it so")
+        raise ConfigError(f"expected a page's name to end in {SUFFIX}, found {path.name!r}: name it so")
     return (path, *(path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, pages + 1)))
 
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from semise_sdk.cli.app import run
+from semise_sdk.phi import make_key
 from semise_sdk.predictor import Predictor
 
 COLOURS = {"red.png": (200, 0, 0), "violet.png": (120, 0, 120), "cyan.png": (20, 80, 120), "rose.png": (80, 20, 120)}
@@ -55,6 +56,21 @@ def test_two_that_the_references_do_not_tell_apart(capsys, project):
     code, out, _ = answer(capsys, "cyan.png", "rose.png")
     assert code == 0
     assert "the references leave it open (so in " in out
+
+
+def test_names_are_left_out_or_those_of_a_ranking(capsys, project):
+    code, out, _ = answer(capsys, "red.png", "broken.png", "--reference", "rose.png", "--phi", "drop", "--json")
+    document = json.loads(out)
+    assert code == 3
+    assert [document[place]["file"] for place in ("first", "second")] == ["image-000001", "image-000002"]
+    assert document["second"]["reason"].startswith("not_an_image: what was found is left out")
+    assert not [name for name in ("red.png", "rose", "broken") if name in out]
+    make_key(project / "site.key")
+    key = ("--phi", "hash", "--phi-key", "site.key")
+    _, out, _ = answer(capsys, "red.png", "violet.png", "--json", *key)
+    assert run(["rank", "red.png", "violet.png", "--format", "json", *key]) == 0
+    ranked = json.loads(capsys.readouterr().out)["rows"]
+    assert [json.loads(out)[place]["file"] for place in ("first", "second")] == [row["file"] for row in ranked]
 
 
 def test_one_reference_gives_no_interval(capsys, project):

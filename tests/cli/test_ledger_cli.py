@@ -189,7 +189,7 @@ def test_results_are_named_as_asked(capsys, project):
         (("--run", "run", "--maps", "maps"), "expected no --run with --maps or --report, found otherwise: draw them"),
         (("--run", "run", "--phi", "keep", "--maps", "maps"), "expected no --run with --maps or --report"),
         (("--run", "run", "--phi", "keep", "--report", "maps/page.html"), "expected no --run with --maps or --report"),
-        (("--phi", "drop", "--report", "maps/page.html"), "expected no --phi drop with --maps or --report"),
+        (("--phi", "drop", "--report", "maps/page.html"), "expected no --phi drop with --report"),
         (("--run", "run", "--phi", "keep", "--part", "3/2"), "expected --part i/n"),
         (("--run", "run", "--part", "3/2"), "expected --part i/n with i of 1 to n, such as 1/4, found otherwise"),
         (("--run", "run", "--decode", "mean"), "expected --decode argmax or expected-maee, found otherwise"),

@@ -112,6 +112,16 @@ def test_wrong_use_quotes_no_argument_under_drop(capsys):
     assert CANARY not in capsys.readouterr().err
 
 
+def test_wrong_use_quotes_options_and_no_argument_under_hash(capsys):
+    assert application.run(["rank", "images", "--run", "r", "--bach-size", "3"]) == 2
+    assert "--bach-size" in capsys.readouterr().err
+    assert application.run(["rank", "--phi", "hash"]) == 2
+    assert "Missing argument" in capsys.readouterr().err
+    assert application.run(["timeline", "visits.csv", "--phi", "hash", CANARY]) == 2
+    assert application.run(["rank", "images", "--run", "r", "--batch-size", CANARY]) == 2
+    assert CANARY not in capsys.readouterr().err
+
+
 def test_a_trace_is_shown_without_its_text(monkeypatch, capsys):
     def fail(*_args, **_kwargs):
         raise RuntimeError(CANARY)

@@ -44,6 +44,18 @@ def test_every_command_that_opens_a_bundle_requires_the_key_of_the_environment(p
         assert "found no signature.json" in capsys.readouterr().err, command
 
 
+def test_a_benchmark_and_the_check_of_a_run_require_the_key_that_is_named(project, capsys):
+    assert run([*RANK, "--run", "run"]) == 0
+    (project / "grades.csv").write_text("image,severity\nred.png,blue\n")
+    capsys.readouterr()
+    commands = (["bench", "bundle"], ["bench", "bundle", "grades.csv"], ["verify-run", "run", "--bundle", "bundle"])
+    for command in commands:
+        assert run([*command, "--public-key", "hospital.pub"]) == 2, command
+        assert "found no signature.json" in capsys.readouterr().err, command
+    assert run(["sign", "bundle", "--key", "hospital", "--quiet"]) == 0
+    assert run(["verify-run", "run", "--bundle", "bundle", "--public-key", "hospital.pub"]) == 0
+
+
 def test_info_says_what_is_known_of_the_signature(project, capsys):
     run(["sign", "bundle", "--key", "hospital", "--quiet"])
     capsys.readouterr()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from semise_sdk.cli.app import run
+from semise_sdk.phi import make_key
 
 CANARY = "DOE^JANE"
 MANIFEST = f"""image,patient,date,eye
@@ -90,6 +91,32 @@ def test_other_headers_and_a_reference_of_ones_own(capsys, project):
     assert second["since_first_verdict"] == ""
 
 
+def test_drop_leaves_patients_sites_days_and_names_out(capsys, project):
+    code, out, err = answer(capsys, "visits.csv", "--phi", "drop", "--reference", "a1.png", "--out", "timeline.csv")
+    text = (project / "timeline.csv").read_text()
+    found = rows(text)
+    assert (code, out) == (3, "")
+    assert [row["patient"] for row in found] == ["1"] * 4 + ["2"] * 2
+    assert [row["file"] for row in found] == [f"image-{number:06d}" for number in range(1, 7)]
+    assert {row["date"] for row in found} == {""}
+    assert [row["site"] for row in found] == ["1"] * 4 + [""] * 2
+    assert [row["since_first_verdict"] for row in found] == [""] * 6  # one reference decides nothing
+    assert float(found[1]["since_first"]) > 0
+    assert found[5]["reason"].startswith("other_date: what was found is left out")
+    assert not [word for word in (CANARY, "a1", "left,", "2026", "15.02") if word in text + err]
+
+
+def test_hash_gives_patients_and_files_pseudonyms_and_keeps_the_days(capsys, project):
+    make_key(project / "site.key")
+    code, out, _ = answer(capsys, "visits.csv", "--phi", "hash", "--phi-key", "site.key", "--out", "timeline.csv")
+    found = rows((project / "timeline.csv").read_text())
+    assert (code, out) == (3, "")
+    assert len({row["patient"] for row in found}) == 2
+    assert len({row["file"] for row in found}) == 6
+    assert all(row[name].startswith("p-") for row in found for name in ("patient", "file"))
+    assert (found[0]["site"], found[0]["date"]) == ("left", "2026-01-01")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -97,6 +124,10 @@ def test_other_headers_and_a_reference_of_ones_own(capsys, project):
         (("visits.csv", "--columns", "patient=mrn"), "expected the columns mrn"),
         (("visits.csv", "--columns", "age=eye"), "expected column names of image, patient, date"),
         (("visits.csv", "--format", "xml"), "expected --format csv, json, jsonl"),
+        (("visits.csv", "--report", "page.txt"), "expected a page's name to end in .html, found 'page.txt'"),
+        (("visits.csv", "--report", "a.html", "--out", "a.html"), "expected --report to be a file of its own"),
+        (("visits.csv", "--report", "a.html", "--phi", "drop"), "expected no --phi drop with --report"),
+        (("visits.csv", "--phi", "hash"), "expected --phi-key with --phi hash"),
         (("visits.csv", "--reference", "broken.png"), "expected healthy reference images"),
     ],
 )

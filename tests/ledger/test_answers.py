@@ -11,6 +11,7 @@ from semise_sdk.ledger.answers import _HOLDS, answer_of, fields_of
 from semise_sdk.resampled_bank import RESAMPLES
 from semise_sdk.results import Classification, Severity
 
+GRADES = {"a": 3, "b": 2, "c": 1, "d": 3}
 RESAMPLED = base64.b64encode(bytes(2 * RESAMPLES)).decode()
 ANSWERS = (
     Severity(file="a"),
@@ -35,12 +36,16 @@ ANSWERS = (
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.file)
 def test_an_answer_comes_back(answer):
     text = json.dumps(fields_of(answer))
-    assert answer_of(type(answer), text, file=answer.file, status=answer.status, reason=answer.reason) == answer
+    read = answer_of(
+        type(answer), text, grades=GRADES[answer.file], file=answer.file, status=answer.status, reason=answer.reason
+    )
+    assert read == answer
 
 
 @pytest.mark.parametrize(
     "fields",
     [
+        "",
         "[]",
         "{",
         '{"severity": "0.5"}',
@@ -52,6 +57,8 @@ def test_an_answer_comes_back(answer):
         '{"grade": 1}',
         '{"probabilities": 0.5}',
         '{"probabilities": ["a"]}',
+        '{"probabilities": [0.5, 0.5]}',
+        '{"probabilities": [0.1, 0.2, 0.3, 0.4]}',
         '{"grade_set": [1]}',
         '{"resampled": "AAAA"}',
         '{"resampled": "!"}',
@@ -61,12 +68,12 @@ def test_an_answer_comes_back(answer):
 )
 def test_a_row_that_holds_no_answer_is_a_damaged_journal(fields):
     with pytest.raises(LedgerError, match="expected a row of the journal to hold a Severity"):
-        answer_of(Severity, fields, file="a", status="ok", reason="")
+        answer_of(Severity, fields, grades=3, file="a", status="ok", reason="")
 
 
 def test_a_status_that_there_is_not_is_a_damaged_journal():
     with pytest.raises(LedgerError, match="expected a row of the journal to hold a Classification"):
-        answer_of(Classification, "{}", file="a", status="fine", reason="")
+        answer_of(Classification, "{}", grades=3, file="a", status="fine", reason="")
 
 
 def test_every_field_of_every_answer_is_checked():

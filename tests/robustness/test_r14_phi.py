@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 NAME, PATIENT, BIRTH = "QXCANARYNAME", "QXCANARYPATIENT", "18991231"
-CANARIES = (NAME, PATIENT, BIRTH)
+CANARIES = (NAME, PATIENT, BIRTH, "1899-12-31")
 PHOTOGRAPH = "1.2.840.10008.5.1.4.1.1.77.1.4"
 TEXT_INSTEAD = {"WindowCenter": "LO", "NumberOfFrames": "LO"}  # a number would be refused before it is written
 
@@ -41,6 +41,8 @@ def ward(tmp_path_factory) -> Path:
         (folder / f"{NAME}_broken_{number}").write_bytes(content[: len(content) * (number + 1) // 11])
     (folder / f"{NAME}_tiff").write_bytes(b"II*\0" + struct.pack("<I", 8) + PATIENT.encode() * 9)
     assert len(list(folder.iterdir())) == 50
+    visits = [f"{path.relative_to(folder.parent.parent)},{PATIENT},1899-12-31,{PATIENT}" for path in folder.iterdir()]
+    (folder.parent.parent / "visits.csv").write_text("\n".join(["image,patient,date,site", *sorted(visits)]))
     return folder.parent
 
 
@@ -136,7 +138,8 @@ def scene(tmp_path) -> Scene:
     return Scene(folder)
 
 
-def test_nothing_is_told_under_drop(scene, ward, colour_bundle, figure):
+def test_nothing_is_told_under_drop(scene, ward, colour_bundle, write_colour_bundle, tmp_path, figure):
+    drawing = ("--bundle", write_colour_bundle(tmp_path / "unet"), "--phi", "drop")
     drop = ("--bundle", colour_bundle, "--phi", "drop")
     patients = ward / f"{NAME}_ward"
     rank = ("rank", ward, *drop)
@@ -153,6 +156,15 @@ def test_nothing_is_told_under_drop(scene, ward, colour_bundle, figure):
         (*rank, "--run", patients): 2,
         (*rank, f"--{NAME}"): 2,
         ("rank", ward, "--phi", "drop", "--bundle", patients): 2,
+        ("rank", ward, *drawing, "--maps", "maps"): 3,
+        (*rank, "--reference", patients / f"{NAME}_0.png", "--format", "json"): 3,
+        ("embed", ward, *drop): 3,
+        ("segment", ward, *drawing, "--overlays", "overlays"): 3,
+        ("analyze", ward, *drawing, "--reference", patients / f"{NAME}_0.png", "--format", "json"): 3,
+        ("compare-images", patients / f"{NAME}_0.png", patients / f"{NAME}_tiff", *drop): 3,
+        ("compare-images", patients / f"{NAME}_0.png", patients / f"{NAME}_1.png", *drop, "--json"): 0,
+        ("timeline", ward.parent / "visits.csv", *drop): 3,
+        ("timeline", ward.parent / "visits.csv", *drop, "--out", "timeline.json"): 3,
     }
     assert scene.semise(*commands) == list(commands.values())
     rows = (scene.folder / "merged.csv").read_text().splitlines()
