@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ IS_FULL = os.environ.get("SEMISE_ROBUSTNESS") == "full"
 # Where the figures go as JSON, besides the terminal.
 REPORT = "SEMISE_ROBUSTNESS_REPORT"
 
-_figures: list[dict[str, object]] = []
+PROPERTY = "robustness figure"
 
 
 @pytest.fixture(scope="session")
@@ -32,15 +33,28 @@ def figure(request: pytest.FixtureRequest) -> Iterator[Callable[[str, object], N
     mine: list[dict[str, object]] = []
     yield lambda name, value: mine.append({"suite": suite, "test": request.node.name, "figure": name, "value": value})
     seconds = round(time.perf_counter() - started, 2)
-    _figures.extend(line | {"seconds": seconds} for line in mine)
+    # With its report, which reaches the process that prints the figures from any other that ran the test.
+    request.node.user_properties.extend((PROPERTY, line | {"seconds": seconds}) for line in mine)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints the figures, and writes them where $SEMISE_ROBUSTNESS_REPORT says."""
-    if not _figures:
+    figures = sorted(_figures(terminalreporter), key=itemgetter("suite"))
+    if not figures:
         return
     terminalreporter.section("robustness, full" if IS_FULL else "robustness, small")
-    for line in _figures:
+    for line in figures:
         terminalreporter.line(f"{line['suite']}: {line['figure']}: {line['value']} ({line['seconds']} s)")
     if os.environ.get(REPORT):
-        Path(os.environ[REPORT]).write_text(json.dumps(_figures, indent=2) + "\n", encoding="utf-8")
+        Path(os.environ[REPORT]).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _figures(reporter: pytest.TerminalReporter) -> list[dict[str, object]]:
+    reports = [report for kind in reporter.stats.values() for report in kind if isinstance(report, pytest.TestReport)]
+    return [
+        value
+        for report in reports
+        if report.when == "teardown"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
