@@ -174,6 +174,31 @@ def test_a_mask_decoder_is_chosen_in_the_precision_it_is_deployed_in(tiny_upstre
     assert seen == [False]
 
 
+def test_a_decoder_that_draws_nothing_is_not_the_best_where_most_images_have_no_lesion(tiny_upstream, monkeypatch):
+    """As seen on hei_med: on 40 % of images without a lesion an empty mask had the better mean Dice."""
+    config, upstream = tiny_upstream()
+    stage = UnetStage(upstream, config.unet)
+    masks = upstream.dataset.masks
+    masks[stage.val] = 0
+    masks[stage.val[0], :8, :8] = 255
+    drawn = {
+        "nothing": torch.zeros(masks.shape[1:], dtype=torch.bool),
+        "some": torch.zeros(masks.shape[1:], dtype=torch.bool),
+    }
+    drawn["some"][:4] = True
+    figures = {}
+    for name, mask in drawn.items():
+        logits = torch.where(mask, 1.0, -1.0)
+        monkeypatch.setattr(stage, "_logits", lambda planes, logits=logits: logits.expand(len(planes), -1, -1))
+        figures[name] = stage.end_epoch(0)
+    assert figures["nothing"]["dice"] == pytest.approx((len(stage.val) - 1) / len(stage.val))
+    assert figures["nothing"]["dice"] > figures["some"]["dice"]
+    assert figures["nothing"]["pooled_dice"] == 0.0
+    area = 4 * masks.shape[2]
+    assert figures["some"]["pooled_dice"] == pytest.approx(2 * 32 / (64 + area * len(stage.val)))
+    assert stage.selection == "pooled_dice"
+
+
 def test_class_weights_come_from_the_training_labels(tiny_upstream):
     config, upstream = tiny_upstream()
     upstream.dataset.levels[:18] = [0] * 9 + [1] * 6 + [2] * 3

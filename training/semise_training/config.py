@@ -155,13 +155,19 @@ class ClassifierConfig(Section):
 
 
 class UnetConfig(Section):
-    """The U-Net decoder on the frozen pyramid; the epoch is chosen by validation Dice. 0 epochs: no U-Net."""
+    """The U-Net decoder on the frozen pyramid; 0 epochs: no U-Net.
+
+    ``selection`` is the validation Dice by which the epoch is chosen: of all pixels at once (``pooled_dice``), or the
+    mean over images (``dice``), in which the empty mask of an image without a lesion counts 1: where many images have
+    none, a decoder that draws nothing may be the best by it.
+    """
 
     epochs: Count = 12
     batch_size: Annotated[int, Field(ge=2)] = 16
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     decoder_channels: tuple[int, ...] = (128, 64, 32, 24, 16)
+    selection: Literal["pooled_dice", "dice"] = "pooled_dice"
 
 
 class RuntimeConfig(Section):

@@ -233,6 +233,15 @@ def test_a_setting_that_came_later_counts_as_its_default():
     assert not is_same_experiment(older, other)
 
 
+def test_a_u_net_was_chosen_by_the_mean_dice_before_there_was_a_choice():
+    older = plan(seeds=1).cells()[0].asked("data")
+    chosen = {way: copy.deepcopy(older) for way in ("dice", "pooled_dice")}
+    del older["config"]["unet"]["selection"]
+    for way, asked in chosen.items():
+        asked["config"]["unet"]["selection"] = way
+        assert is_same_experiment(older, asked) == (way == "dice")
+
+
 def test_another_value_data_or_protocol_is_another_experiment():
     asked = plan(seeds=1).cells()[0].asked("data")
     assert is_same_experiment(asked, asked)

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from semise_sdk.errors import ConfigError
 from semise_training.config import TrainConfig
 
+_BEFORE: Mapping[str, Mapping[str, object]] = {"unet": {"selection": "dice"}}
+
 
 def portable(config: TrainConfig) -> dict[str, object]:
     """Returns the configuration as JSON data without folders, the row's name and where it runs."""
@@ -30,15 +32,24 @@ def digest_of(asked: Mapping[str, object]) -> str:
 def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]) -> bool:
     """Returns whether what a stored cell was asked is what is asked now.
 
-    A setting that came into the configuration after the cell was computed counts as its default: cells are added up
-    over months, and a new option must not make the old ones another experiment.
+    A setting that came into the configuration after the cell was computed counts as what was done before: cells are
+    added up over months, and a new option must not make the old ones another experiment.
     """
-    config = stored.get("config")
     try:
-        known = TrainConfig.model_validate(config)
+        known = TrainConfig.model_validate(_as_it_was(stored.get("config")))
     except ValidationError:  # a setting that is gone, or means something else
         return False
     return {**stored, "config": portable(known)} == dict(asked)
+
+
+def _as_it_was(config: object) -> object:
+    """Returns a stored configuration with what was done before a setting existed, where that is not its default."""
+    if not isinstance(config, Mapping):
+        return config
+    sections = {
+        name: {**before, **config[name]} for name, before in _BEFORE.items() if isinstance(config.get(name), Mapping)
+    }
+    return {**config, **sections}
 
 
 def weights_digest(config: TrainConfig) -> str | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 
-from semise_sdk.metrics import dice
+from semise_sdk.metrics import dice, pooled_dice
 from semise_training.config import UnetConfig
 from semise_training.embedding import BATCH, pixel_batches, to_device
 from semise_training.seeds import derived_seed
@@ -21,12 +21,12 @@ class UnetStage:
     """Binary cross-entropy plus soft Dice on the mask; only the decoder learns."""
 
     name = "unet"
-    selection: str | None = "dice"
 
     def __init__(self, upstream: Upstream, config: UnetConfig) -> None:
         self.upstream = upstream
         self.config = config
         self.epochs = config.epochs
+        self.selection: str | None = config.selection
         self.model = upstream.model
         self.trained: nn.Module = upstream.model.network.unet
         self.optimizer = single_group_adamw(self.trained, lr=config.lr, weight_decay=config.weight_decay)
@@ -70,7 +70,7 @@ class UnetStage:
         return logits
 
     def end_epoch(self, epoch: int) -> dict[str, object]:
-        """Returns the mean Dice per image on validation data, on the canvas, in full precision as it is deployed."""
+        """Returns both Dices on validation data, on the canvas, in full precision as it is deployed."""
         self.model.eval()
         compute, dataset = self.upstream.compute.full_precision(), self.upstream.dataset
         counts = []
@@ -80,7 +80,8 @@ class UnetStage:
                 predicted = (self._logits(planes) > 0).cpu().numpy()
             truth = dataset.masks[self.val[place * BATCH : (place + 1) * BATCH]] > 127
             counts.append(_counts(predicted, truth))
-        return {"dice": dice(np.concatenate(counts))}
+        every = np.concatenate(counts)
+        return {"dice": dice(every), "pooled_dice": pooled_dice(every)}
 
 
 def _counts(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
