@@ -1,6 +1,7 @@
 """The folder of PNGs that a command writes: one per image, each under a name of its own."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
@@ -22,11 +23,25 @@ class DrawingFolder:
 
     Args:
         folder: Where the PNGs go.
+        inputs: The files and folders that the images come from; what is drawn must not lie among them.
+        is_new: Whether the folder must be empty: names that are numbers would replace those of another batch.
+
+    Raises:
+        ConfigError: the folder is, or lies in, one of the images, or must be empty and is not.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inputs: Iterable[Path] = (), *, is_new: bool = False) -> None:
         self.folder = folder
         self._taken: set[str] = set()
+        place = folder.resolve()
+        for given in inputs:
+            source = given.resolve()
+            if place == source.parent if not source.is_dir() else source in (place, *place.parents):
+                raise ConfigError(
+                    f"expected a folder for drawings outside of the images', found {folder}: name another"
+                )
+        if is_new and folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"expected a new folder for numbered drawings, found files in {folder}: name another")
 
     def write(self, found: FoundImage, pixels: NDArray[np.uint8], *, description: str = "") -> Path:
         """Writes one image's PNG and returns its path.

@@ -67,3 +67,29 @@ def test_drawings_never_lie_beside_the_images(tmp_path, file, masks):
     with pytest.raises(ConfigError, match="expected a folder of its own"):
         DrawingFolder(tmp_path / masks).write(FoundImage(image, file), MASK)
     assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == [image]
+
+
+@pytest.mark.parametrize("place", ["images", "images/sub", "images/new/deeper"])
+def test_drawings_never_lie_among_images_that_are_not_read_yet(tmp_path, place):
+    """Under --phi drop a mask was once called image-000001.png, and replaced an image of that name."""
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="outside of the images'"):
+        DrawingFolder(tmp_path / place, [tmp_path / "images"])
+    DrawingFolder(tmp_path / "masks", [tmp_path / "images"])
+
+
+def test_drawings_of_files_may_lie_in_a_folder_beside_them_and_not_among_them(tmp_path):
+    image = tmp_path / "x.png"
+    image.write_bytes(b"image")
+    with pytest.raises(ConfigError, match="outside of the images'"):
+        DrawingFolder(tmp_path, [image])
+    DrawingFolder(tmp_path / "masks", [image])
+
+
+def test_numbered_drawings_replace_none_of_another_batch(tmp_path):
+    DrawingFolder(tmp_path / "masks", is_new=True)
+    (tmp_path / "masks").mkdir()
+    DrawingFolder(tmp_path / "masks", is_new=True)
+    (tmp_path / "masks" / "image-000001.png").write_bytes(b"of before")
+    with pytest.raises(ConfigError, match="expected a new folder"):
+        DrawingFolder(tmp_path / "masks", is_new=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from semise_sdk.bench.answers import save_answers
 from semise_sdk.bench.measurement import RefusedError, measure_speed, opened
 from semise_sdk.bench.rows import Case
 from semise_sdk.errors import SemiseError
+from semise_sdk.signing import PUBLIC_KEY_VARIABLE
 
 Kind = Literal["probe", "speed", "answers"]
 
@@ -31,6 +33,7 @@ class Job:
         ranks: Whether to measure end to end over all images too.
         answers: Folder to write answers to.
         result: File to write the result to.
+        public_key: File of the key that must have signed the bundle; empty for ``$SEMISE_PUBLIC_KEY``.
     """
 
     kind: Kind
@@ -41,6 +44,7 @@ class Job:
     ranks: bool = False
     answers: str = ""
     result: str
+    public_key: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Returns plain JSON data that :meth:`from_json` reads back."""
@@ -96,4 +100,6 @@ def _work(job: Job) -> Mapping[str, object] | None:
 def main() -> None:
     """Reads a job from standard input, does it, and writes its outcome to the job's file: engines print things."""
     job = Job.from_json(json.load(sys.stdin))
+    if job.public_key:
+        os.environ[PUBLIC_KEY_VARIABLE] = job.public_key  # as if the whole process had been given it
     Path(job.result).write_text(json.dumps(dataclasses.asdict(work(job))), encoding="utf-8")

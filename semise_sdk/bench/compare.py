@@ -50,13 +50,17 @@ class Comparison:
         images: The images to answer for.
         truth: Their labels, or None.
         scratch: Folder for answers.
+        public_key: As in :class:`Job`.
     """
 
-    def __init__(self, bundle: Path, images: Iterable[str], truth: Truth | None, scratch: Path) -> None:
+    def __init__(
+        self, bundle: Path, images: Iterable[str], truth: Truth | None, scratch: Path, *, public_key: str = ""
+    ) -> None:
         self._bundle = bundle
         self._images = tuple(images)
         self._truth = truth
         self._scratch = scratch
+        self._public_key = public_key
         self._answers: dict[Case, Path | str] = {}
         self._reference: Case | None = None
 
@@ -87,6 +91,7 @@ class Comparison:
                 images=self._images,
                 answers=str(folder),
                 result=str(self._scratch / "answers.json"),
+                public_key=self._public_key,
             )
             self._answers[engine] = run_job(job).reason or folder
         return self._answers[engine]

@@ -96,6 +96,10 @@ def run_bench(request: Request, *, reporter: Reporter) -> BenchReport:
         )
 
 
+def _key(request: Request) -> str:
+    return "" if request.public_key is None else str(request.public_key)
+
+
 class _Bench:
     """One benchmark in progress."""
 
@@ -108,7 +112,9 @@ class _Bench:
         given = request.images or _phantoms(scratch / "phantoms")
         self._images = tuple(str(image) for image in given)
         step = 1 if request.truth else max(1, -(-len(given) // request.most_compared))
-        self._comparison = Comparison(request.bundle, self._images[::step], request.truth, scratch)
+        self._comparison = Comparison(
+            request.bundle, self._images[::step], request.truth, scratch, public_key=_key(request)
+        )
 
     def rows(self) -> Iterator[Row]:
         """Yields the rows of the table in its order."""
@@ -163,15 +169,17 @@ class _Bench:
     def _run(self, kind: Kind, case: Case) -> Outcome:
         result = self._scratch / "result.json"
         result.unlink(missing_ok=True)
+        request = self._request
         return run_job(
             Job(
                 kind=kind,
-                bundle=str(self._request.bundle),
+                bundle=str(request.bundle),
                 case=case,
                 images=() if kind == "probe" else self._images,
-                seconds=self._request.seconds,
-                ranks=bool(self._request.images),
+                seconds=request.seconds,
+                ranks=bool(request.images),
                 result=str(result),
+                public_key=_key(request),
             )
         )
 

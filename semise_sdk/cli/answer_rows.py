@@ -44,7 +44,7 @@ def severities(
 def _mapped(
     batch: Batch, bank: ReferenceBank, maps: Path, options: RunOptions
 ) -> Iterator[tuple[FoundImage, Severity]]:
-    folder, predictor = DrawingFolder(maps), batch.predictor
+    folder, predictor = _drawings(maps, batch, options), batch.predictor
     answers = batch.answers("ranking", lambda found: predictor.iter_analyze(found, reference=bank, masks=False))
     for found, answer in options.named(answers):
         _draw_map(folder, batch, found, answer.severity_map)
@@ -53,8 +53,8 @@ def _mapped(
 
 def segmentation_rows(batch: Batch, options: RunOptions, masks: Path, overlays: Path | None) -> Iterator[Row]:
     """Yields the rows of ``segment``; each mask is in ``masks``, and drawn over its image in ``overlays`` if given."""
-    mask_folder = DrawingFolder(masks)
-    overlay_folder = DrawingFolder(overlays) if overlays is not None else None
+    mask_folder = _drawings(masks, batch, options)
+    overlay_folder = _drawings(overlays, batch, options) if overlays is not None else None
     for found, answer in options.named(batch.answers("segmenting", batch.predictor.iter_segment)):
         path = None if answer.mask is None else mask_folder.write(found, answer.mask)
         if answer.mask is not None and overlay_folder is not None:
@@ -67,8 +67,8 @@ def analysis_rows(
 ) -> Iterator[Row]:
     """Yields the rows of ``analyze``; masks and severity maps are in the folders that are given."""
     predictor = batch.predictor
-    mask_folder = DrawingFolder(masks) if masks is not None else None
-    map_folder = DrawingFolder(maps) if maps is not None else None
+    mask_folder = _drawings(masks, batch, options) if masks is not None else None
+    map_folder = _drawings(maps, batch, options) if maps is not None else None
     answers = batch.answers(
         "analyzing", lambda found: predictor.iter_analyze(found, reference=bank, maps=maps is not None)
     )
@@ -76,6 +76,10 @@ def analysis_rows(
         mask = mask_folder.write(found, answer.mask) if mask_folder and answer.mask is not None else None
         severity_map = _draw_map(map_folder, batch, found, answer.severity_map) if map_folder else None
         yield analysis_row(answer, predictor.model.labels, mask=mask, severity_map=severity_map)
+
+
+def _drawings(folder: Path, batch: Batch, options: RunOptions) -> DrawingFolder:
+    return DrawingFolder(folder, batch.images, is_new=options.results.phi == "drop")
 
 
 def _draw_map(

@@ -17,6 +17,7 @@ from semise_sdk.cli.run_options import ResultKeyOption, ResultPhiOption, RunOpti
 from semise_sdk.comparison import ImageComparison
 from semise_sdk.comparison_document import comparison_document, comparison_sentence
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED
+from semise_sdk.readers import FoundImage
 from semise_sdk.results import Severity
 
 
@@ -47,7 +48,7 @@ def compare_images(
     healthy images would have given another order.
     """
     options = RunOptions(phi=phi, key=phi_key)
-    found_images((first, second))  # both are there before a model is loaded
+    images = tuple(found_images((first, second)))  # both are there before a model is loaded
     engine = Engine(
         bundle=bundle,
         backend=backend,
@@ -59,7 +60,7 @@ def compare_images(
     )
     with open_predictor(engine, quiet=quiet) as predictor:
         compared = predictor.compare_images(first, second, reference=reference)
-        comparison = _named(replace(compared, reference=options.described(reference)), (first, second), options)
+        comparison = _named(replace(compared, reference=options.described(reference)), images, options)
         document = comparison_document(comparison, bundle=predictor.name)
     if out is not None:
         write_text(out, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -75,13 +76,13 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _named(comparison: ImageComparison, images: tuple[Path, Path], options: RunOptions) -> ImageComparison:
+def _named(comparison: ImageComparison, images: tuple[FoundImage, ...], options: RunOptions) -> ImageComparison:
     """Returns the comparison with its images called as the results may call them: by a pseudonym, that of ``rank``."""
     if options.names_results:
         return comparison
     first, second = (
-        options.results.veiled(replace(answer, file=path.name), number=number, path=path)
-        for number, (path, answer) in enumerate(zip(images, (comparison.first, comparison.second), strict=True), 1)
+        options.results.veiled(replace(answer, file=found.file), number=number, path=found.path)
+        for number, (found, answer) in enumerate(zip(images, (comparison.first, comparison.second), strict=True), 1)
     )
     return replace(comparison, first=first, second=second)
 

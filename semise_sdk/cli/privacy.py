@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -39,6 +40,8 @@ _SENTENCES: tuple[tuple[type[SemiseError], str], ...] = (
 _SAFE_WITH_HASH = (BundleError, BackendError)
 # typer's names for its errors that quote an option and nothing else; it does not export the classes.
 _OF_OPTIONS_ALONE = ("NoSuchOption", "MissingParameter")
+# What is missing, or an option as options are spelt; a file whose name begins with -- is spelt otherwise.
+_OPTION = re.compile(r"^Missing |: --?[a-z]+(-[a-z]+)*($|[. ])")
 
 
 def phi_of(arguments: Sequence[str]) -> Phi:
@@ -46,7 +49,7 @@ def phi_of(arguments: Sequence[str]) -> Phi:
     options = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     given = [text.removeprefix("--phi=") for text in options if text.startswith("--phi=")]
     given += [after for option, after in itertools.pairwise(options) if option == "--phi"]
-    given += [os.environ[PHI_VARIABLE]] if PHI_VARIABLE in os.environ and not given else []
+    given += [os.environ[PHI_VARIABLE]] if os.environ.get(PHI_VARIABLE) and not given else []
     for known in PHI:
         if given and given[-1] == known:
             return known
@@ -84,8 +87,9 @@ def sentence(error: SemiseError) -> str:
 
 def usage_sentence(error: TyperException) -> str:
     """Returns what may be said of wrong use: its other sentences quote the arguments, which may be names of images."""
-    is_safe = spoken() == "hash" and type(error).__name__ in _OF_OPTIONS_ALONE
-    return error.format_message() if spoken() == "keep" or is_safe else "expected a command as --help shows it."
+    said = error.format_message()
+    option = _OPTION.search(said) if spoken() == "hash" and type(error).__name__ in _OF_OPTIONS_ALONE else None
+    return said if spoken() == "keep" or option else "expected a command as --help shows it."
 
 
 def guard_logging() -> None:

@@ -71,7 +71,11 @@ class RunOptions:
         if self.run is None and self.part is not None:
             raise OptionError("--run with --part", "none", "give each part a folder of its own")
         if self.run is None and self.phi == "hash" and self.key is None:
-            raise OptionError("--phi-key with --phi hash", "none", "name the file of one")
+            raise OptionError(
+                "--phi-key with --phi hash (or SEMISE_PHI)", "none", "name the file of one, or --phi keep"
+            )
+        if self.run is None:
+            _ = self.results  # a policy or key that cannot be used is said before hours of work
 
     @property
     def policy(self) -> Phi:
@@ -91,7 +95,9 @@ class RunOptions:
         if self.run is not None and (maps is not None or report is not None):
             raise OptionError("no --run with --maps or --report", "both", "draw them by a second command")
         if report is not None and not self.names_results:
-            raise OptionError(f"no --phi {parse_phi(self.phi or '')} with --report", "both", "leave one of them out")
+            raise OptionError(
+                f"no --phi {parse_phi(self.phi or '')} with --report", "both", "give --phi keep, or leave the page out"
+            )
 
     @property
     def results(self) -> Privacy:

@@ -32,6 +32,7 @@ from semise_sdk.predictor import Predictor, describe_reference
 from semise_sdk.results import Severity
 from semise_sdk.table import parse_headers
 from semise_sdk.timeline import Timeline, Visit, read_visits, timeline_rows
+from semise_sdk.timeline.course import visit_name
 from semise_sdk.timeline.page import write_page
 from semise_sdk.timeline.table import COLUMNS, numbered, timeline_row, veiled, verdict
 from semise_sdk.timeline.visits import COLUMNS as MANIFEST_COLUMNS
@@ -85,7 +86,8 @@ def timeline(
     )
     with open_predictor(engine, quiet=quiet) as predictor:
         found = _timeline(predictor, visits, reference, quiet=quiet)
-        found = veiled(replace(found, reference=options.described(reference)), options.results)
+        files = [visit_name(visit, index) for index, visit in enumerate(visits)]
+        found = veiled(replace(found, reference=options.described(reference)), options.results, files=files)
         header = Header(
             bundle=predictor.name, backend=found.backend, precision=found.precision, reference=found.reference
         )

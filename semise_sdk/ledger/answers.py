@@ -70,7 +70,8 @@ def _check(answer: Answered, grades: int) -> None:
     for field in dataclasses.fields(answer):
         if not _HOLDS[field.name](getattr(answer, field.name)):
             raise TypeError(field.name)
-    if len(answer.probabilities) not in (0, grades):
+    is_graded = isinstance(answer, Classification) and answer.label is not None
+    if len(answer.probabilities) not in ((grades,) if is_graded else (0, grades)):
         raise ValueError("probabilities")
 
 
@@ -80,6 +81,10 @@ def _is_text(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _is_resampled(value: object) -> bool:
@@ -106,7 +111,7 @@ _HOLDS: Mapping[str, Callable[[object], bool]] = {
     "percentile": _or_none(_is_number),
     "grade": _or_none(_is_text),
     "label": _or_none(_is_text),
-    "probabilities": _all(_is_number),
+    "probabilities": _all(_is_share),
     "grade_set": _all(_is_text),
     "resampled": _is_resampled,
 }

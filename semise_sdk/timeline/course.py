@@ -143,7 +143,7 @@ def _reviewed(row: VisitSeverity, days: Mapping[dt.date, list[VisitSeverity]]) -
 
 def _answer(visit: Visit, index: int, scored: Iterator[Severity]) -> Severity:
     """Returns the next of those scored, or why the visit cannot be placed in time, by the visit's name."""
-    file, problem = _name(visit, index), _problem(visit)
+    file, problem = visit_name(visit, index), _problem(visit)
     if problem:
         return Severity(file=file, status="error", reason=problem)
     return replace(next(scored), file=file)
@@ -157,7 +157,8 @@ def _problem(visit: Visit) -> str:
     return NO_DATE if visit.date is None else ""
 
 
-def _name(visit: Visit, index: int) -> str:
+def visit_name(visit: Visit, index: int) -> str:
+    """Returns what the image of the ``index``-th visit is called in results."""
     if visit.file is not None:
         return visit.file
     return os.fspath(visit.image) if isinstance(visit.image, str | os.PathLike) else f"visit[{index}]"

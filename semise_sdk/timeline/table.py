@@ -1,6 +1,6 @@
 """A timeline as rows to be written, and its changes in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from semise_sdk.order import SeverityDifference
@@ -67,27 +67,33 @@ def numbered(timeline: Timeline) -> Timeline:
     return replace(timeline, rows=tuple(replace(row, patient=numbers[row.patient]) for row in timeline.rows))
 
 
-def veiled(timeline: Timeline, privacy: Privacy) -> Timeline:
+def veiled(timeline: Timeline, privacy: Privacy, *, files: Sequence[str]) -> Timeline:
     """Returns the timeline as a policy lets it be shown; its order stays.
 
-    ``hash`` gives patients and files pseudonyms. ``drop`` numbers patients, sites and files and leaves the days out: a
-    day is one of the eighteen identifiers of HIPAA's safe harbor (45 CFR 164.514(b)(2)).
+    ``hash`` gives patients and files pseudonyms; ``drop`` numbers them, files by their place in ``files``, and leaves
+    the days out, one of the eighteen identifiers of HIPAA's safe harbor (45 CFR 164.514(b)(2)). Both number the sites,
+    which are free text.
+
+    Args:
+        timeline: The timeline.
+        privacy: The policy.
+        files: The names of the images in the order of the manifest.
     """
     if privacy.phi == "keep":
         return timeline
     shown = timeline if privacy.phi == "hash" else numbered(timeline)
-    sites = {site: str(number) for number, site in enumerate(dict.fromkeys(row.site for row in timeline.rows), 1)}
-    return replace(
-        shown, rows=tuple(_veiled(row, privacy, number, sites) for number, row in enumerate(shown.rows, start=1))
-    )
+    sites = {
+        site: str(number) for number, site in enumerate(dict.fromkeys(row.site for row in timeline.rows if row.site), 1)
+    }
+    numbers = {file: number for number, file in reversed(list(enumerate(files, start=1)))}
+    return replace(shown, rows=tuple(_veiled(row, privacy, numbers[row.answer.file], sites) for row in shown.rows))
 
 
 def _veiled(row: VisitSeverity, privacy: Privacy, number: int, sites: Mapping[str, str]) -> VisitSeverity:
-    answer = privacy.veiled(row.answer, number=number)
+    shown = replace(row, answer=privacy.veiled(row.answer, number=number), site=row.site and sites[row.site])
     if privacy.phi == "drop":
-        return replace(row, answer=answer, date=None, site=row.site and sites[row.site])
-    patient = row.patient and f"p-{privacy.digest('patient', row.patient).hex()[:16]}"
-    return replace(row, answer=answer, patient=patient)
+        return replace(shown, date=None)
+    return replace(shown, patient=row.patient and f"p-{privacy.digest('patient', row.patient).hex()[:16]}")
 
 
 def _change(name: str, change: SeverityDifference | None) -> dict[str, Cell]:

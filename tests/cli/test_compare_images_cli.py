@@ -73,6 +73,21 @@ def test_names_are_left_out_or_those_of_a_ranking(capsys, project):
     assert [json.loads(out)[place]["file"] for place in ("first", "second")] == [row["file"] for row in ranked]
 
 
+def test_two_files_of_one_name_have_two_pseudonyms(capsys, project):
+    for folder, name in (("first", "red.png"), ("second", "violet.png")):
+        (project / folder).mkdir()
+        (project / name).rename(project / folder / "x.png")
+    make_key(project / "site.key")
+    key = ("--phi", "hash", "--phi-key", "site.key")
+    code, out, _ = answer(capsys, "first/x.png", "second/x.png", "--json", *key)
+    document = json.loads(out)
+    assert code == 0
+    assert document["first"]["file"] != document["second"]["file"]
+    assert run(["rank", "first/x.png", "second/x.png", "--format", "json", *key]) == 0
+    ranked = {row["file"] for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert ranked == {document[place]["file"] for place in ("first", "second")}
+
+
 def test_one_reference_gives_no_interval(capsys, project):
     code, out, _ = answer(capsys, "red.png", "violet.png", "--reference", "rose.png")
     assert code == 0

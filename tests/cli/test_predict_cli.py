@@ -341,7 +341,7 @@ def test_masks_never_replace_the_images(capsys, project):
     before = (project / "images" / "red.png").read_bytes()
     code, _, err = answer(capsys, "segment", "images", "--masks", "images")
     assert code == 2
-    assert "expected a folder of its own" in err
+    assert "expected a folder for drawings outside of the images" in err
     assert (project / "images" / "red.png").read_bytes() == before
 
 

@@ -50,6 +50,8 @@ def test_the_environment_says_it_where_the_command_line_does_not(monkeypatch):
     monkeypatch.setenv("SEMISE_PHI", "drop")
     assert privacy.phi_of(["segment", "images"]) == "drop"
     assert privacy.phi_of(["rank", "images", "--phi", "keep"]) == "keep"
+    monkeypatch.setenv("SEMISE_PHI", "")
+    assert privacy.phi_of(["segment", "images"]) == "keep"
 
 
 def every_error():
@@ -118,6 +120,7 @@ def test_wrong_use_quotes_options_and_no_argument_under_hash(capsys):
     assert application.run(["rank", "--phi", "hash"]) == 2
     assert "Missing argument" in capsys.readouterr().err
     assert application.run(["timeline", "visits.csv", "--phi", "hash", CANARY]) == 2
+    assert application.run(["rank", "images", "--run", "r", f"--{CANARY}.png"]) == 2
     assert application.run(["rank", "images", "--run", "r", "--batch-size", CANARY]) == 2
     assert CANARY not in capsys.readouterr().err
 

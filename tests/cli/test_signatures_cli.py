@@ -44,6 +44,16 @@ def test_every_command_that_opens_a_bundle_requires_the_key_of_the_environment(p
         assert "found no signature.json" in capsys.readouterr().err, command
 
 
+def test_a_benchmark_requires_the_key_that_is_named_in_every_process(project, capsys, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(project / "other.pub"))
+    assert run(["sign", "bundle", "--key", "hospital", "--quiet"]) == 0
+    quick = ["--backend", "onnxruntime", "--device", "cpu", "--batch", "1", "--seconds", "0", "--quiet"]
+    assert run(["bench", "bundle", *quick]) == 2
+    capsys.readouterr()
+    assert run(["bench", "bundle", *quick, "--json", "--public-key", "hospital.pub"]) == 0
+    assert [row["reason"] for row in json.loads(capsys.readouterr().out)["rows"]] == [""]
+
+
 def test_a_benchmark_and_the_check_of_a_run_require_the_key_that_is_named(project, capsys):
     assert run([*RANK, "--run", "run"]) == 0
     (project / "grades.csv").write_text("image,severity\nred.png,blue\n")

@@ -114,7 +114,22 @@ def test_hash_gives_patients_and_files_pseudonyms_and_keeps_the_days(capsys, pro
     assert len({row["patient"] for row in found}) == 2
     assert len({row["file"] for row in found}) == 6
     assert all(row[name].startswith("p-") for row in found for name in ("patient", "file"))
-    assert (found[0]["site"], found[0]["date"]) == ("left", "2026-01-01")
+    assert (found[0]["site"], found[0]["date"]) == ("1", "2026-01-01")  # a site is free text
+
+
+def test_dropped_names_are_numbered_as_the_manifest_has_them(capsys, project):
+    lines = ["image,patient,date", "a3.png,p,2026-03-01", "b1.png,q,2026-01-01", "a1.png,p,2026-01-01"]
+    (project / "shuffled.csv").write_text("\n".join(lines))
+    code, out, _ = answer(capsys, "shuffled.csv", "--phi", "drop", "--format", "csv")
+    assert code == 0
+    assert [row["file"] for row in rows(out)] == ["image-000003", "image-000001", "image-000002"]
+
+
+@pytest.mark.parametrize("options", [("--phi", "Drop"), ("--phi", "hash", "--phi-key", "gone.key")])
+def test_a_policy_that_cannot_be_followed_is_said_before_a_model_is_opened(capsys, project, options):
+    code, out, err = answer(capsys, "visits.csv", *options, "--bundle", "no-bundle")
+    assert (code, out) == (2, "")
+    assert "bundle" not in err
 
 
 @pytest.mark.parametrize(

@@ -76,5 +76,12 @@ def test_a_status_that_there_is_not_is_a_damaged_journal():
         answer_of(Classification, "{}", grades=3, file="a", status="fine", reason="")
 
 
+@pytest.mark.parametrize("probabilities", [[], [0.5, 0.5], [7, -3, -3], [0.2, 0.3, 1e300]])
+def test_a_grade_has_a_share_for_each_grade(probabilities):
+    fields = json.dumps({"label": "mild", "probabilities": probabilities})
+    with pytest.raises(LedgerError, match="expected a row of the journal to hold a Classification"):
+        answer_of(Classification, fields, grades=3, file="a", status="ok", reason="")
+
+
 def test_every_field_of_every_answer_is_checked():
     assert set(_HOLDS) == {field.name for kind in (Severity, Classification) for field in dataclasses.fields(kind)}

@@ -90,3 +90,11 @@ def test_a_setting_that_could_only_fail_later_is_refused_now(setting):
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ConfigError, match="recommended, faithful"):
         build_config("best", DATA)
+
+
+def test_a_run_of_before_there_was_a_choice_goes_on_choosing_its_u_net_by_the_mean_dice(tmp_path):
+    written = dump_config(build_config("recommended", {"data": {"manifest": "labels.csv"}}))
+    (tmp_path / "config.yaml").write_text(written)
+    assert read_config(tmp_path / "config.yaml").unet.selection == "pooled_dice"
+    (tmp_path / "config.yaml").write_text(written.replace("  selection: pooled_dice\n", ""))
+    assert read_config(tmp_path / "config.yaml").unet.selection == "dice"

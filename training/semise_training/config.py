@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -179,6 +179,8 @@ class RuntimeConfig(Section):
 
 
 DEFAULT_METHOD = "semise"
+# What was done before a setting existed, where that is not its default.
+_BEFORE: Mapping[str, Mapping[str, object]] = {"unet": {"selection": "dice"}}
 
 
 class TrainConfig(Section):
@@ -301,7 +303,17 @@ def read_config(path: Path) -> TrainConfig:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"could not read {path}: expected the config.yaml of a run folder") from error
-    return parse_config(data)
+    return parse_config(as_it_was(data))
+
+
+def as_it_was(config: Any) -> Any:
+    """Returns a stored configuration with what was done before a setting existed, where that is not its default."""
+    if not isinstance(config, Mapping):
+        return config
+    sections = {
+        name: {**before, **config[name]} for name, before in _BEFORE.items() if isinstance(config.get(name), Mapping)
+    }
+    return {**config, **sections}
 
 
 def dump_config(config: TrainConfig) -> str:

@@ -9,9 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from semise_sdk.errors import ConfigError
-from semise_training.config import TrainConfig
-
-_BEFORE: Mapping[str, Mapping[str, object]] = {"unet": {"selection": "dice"}}
+from semise_training.config import TrainConfig, as_it_was
 
 
 def portable(config: TrainConfig) -> dict[str, object]:
@@ -36,20 +34,10 @@ def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]
     added up over months, and a new option must not make the old ones another experiment.
     """
     try:
-        known = TrainConfig.model_validate(_as_it_was(stored.get("config")))
+        known = TrainConfig.model_validate(as_it_was(stored.get("config")))
     except ValidationError:  # a setting that is gone, or means something else
         return False
     return {**stored, "config": portable(known)} == dict(asked)
-
-
-def _as_it_was(config: object) -> object:
-    """Returns a stored configuration with what was done before a setting existed, where that is not its default."""
-    if not isinstance(config, Mapping):
-        return config
-    sections = {
-        name: {**before, **config[name]} for name, before in _BEFORE.items() if isinstance(config.get(name), Mapping)
-    }
-    return {**config, **sections}
 
 
 def weights_digest(config: TrainConfig) -> str | None:
