@@ -34,12 +34,8 @@ class DrawingFolder:
         self.folder = folder
         self._taken: set[str] = set()
         place = folder.resolve()
-        for given in inputs:
-            source = given.resolve()
-            if place == source.parent if not source.is_dir() else source in (place, *place.parents):
-                raise ConfigError(
-                    f"expected a folder for drawings outside of the images', found {folder}: name another"
-                )
+        if any(_is_among(place, given.resolve()) for given in inputs):
+            raise ConfigError(f"expected a folder for drawings outside of the images', found {folder}: name another")
         if is_new and folder.is_dir() and any(folder.iterdir()):
             raise ConfigError(f"expected a new folder for numbered drawings, found files in {folder}: name another")
 
@@ -51,6 +47,7 @@ class DrawingFolder:
             OutputError: it cannot be written.
         """
         path = self.place(found.file)
+        # A link among the inputs may lead to where none of them lies.
         if path.parent.resolve() == found.path.parent.resolve():
             raise ConfigError(f"expected a folder of its own for drawings, found the images' own: {path.parent}")
         write_bytes(path, encode_png(pixels, description))
@@ -77,6 +74,11 @@ class DrawingFolder:
             return False
         self._taken.add(key)
         return True
+
+
+def _is_among(place: Path, source: Path) -> bool:
+    """Returns whether a folder is, or lies in, a folder of images, or holds a file that was given by itself."""
+    return source in (place, *place.parents) if source.is_dir() else place == source.parent
 
 
 def _parts(file: str) -> tuple[tuple[str, ...], str, str]:

@@ -242,6 +242,19 @@ def test_a_u_net_was_chosen_by_the_mean_dice_before_there_was_a_choice():
         assert is_same_experiment(older, asked) == (way == "dice")
 
 
+def test_the_u_net_counts_for_nothing_where_no_masks_are_compared():
+    older = plan(seeds=1).cells()[0].asked("data")
+    assert older["protocol"]["masks"] is True
+    asked = copy.deepcopy(older)
+    asked["config"]["unet"]["epochs"] += 1
+    assert not is_same_experiment(older, asked)
+    for each in (older, asked):
+        each["protocol"]["masks"] = False
+    assert is_same_experiment(older, asked)
+    asked["config"]["classifier"]["epochs"] += 1
+    assert not is_same_experiment(older, asked)
+
+
 def test_another_value_data_or_protocol_is_another_experiment():
     asked = plan(seeds=1).cells()[0].asked("data")
     assert is_same_experiment(asked, asked)

@@ -31,13 +31,22 @@ def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]
     """Returns whether what a stored cell was asked is what is asked now.
 
     A setting that came into the configuration after the cell was computed counts as what was done before: cells are
-    added up over months, and a new option must not make the old ones another experiment.
+    added up over months, and a new option must not make the old ones another experiment. Where no masks are compared,
+    the U-Net's settings count for nothing.
     """
     try:
         known = TrainConfig.model_validate(as_it_was(stored.get("config")))
     except ValidationError:  # a setting that is gone, or means something else
         return False
-    return {**stored, "config": portable(known)} == dict(asked)
+    return _what_counts({**stored, "config": portable(known)}) == _what_counts(asked)
+
+
+def _what_counts(asked: Mapping[str, object]) -> dict[str, object]:
+    config, protocol = asked.get("config"), asked.get("protocol")
+    has_unet = not isinstance(protocol, Mapping) or bool(protocol.get("masks", True))
+    if has_unet or not isinstance(config, Mapping):
+        return dict(asked)
+    return {**asked, "config": {name: section for name, section in config.items() if name != "unet"}}
 
 
 def weights_digest(config: TrainConfig) -> str | None:
