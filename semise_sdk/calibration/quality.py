@@ -48,6 +48,7 @@ class Measure:
             alike do not make every other image unusual.
         scale: What limits are set on: the value as it is, ``log`` for sizes, whose limits are ratios, or ``fisher``
             for correlations, which crowd at the ends of their range.
+        span: The least and the largest value that there is.
     """
 
     low: str
@@ -55,6 +56,7 @@ class Measure:
     name: str
     room: float
     scale: Literal["as it is", "log", "fisher"] = "as it is"
+    span: tuple[float, float] = (0, math.inf)
 
     def scaled(self, value: float) -> float:
         """Returns a value on the scale that limits are set on."""
@@ -72,12 +74,12 @@ class Measure:
 MEASURES: Mapping[str, Measure] = {
     "side": Measure("quality_size", "", "a shorter side in pixels", 0.25, scale="log"),
     "aspect": Measure("quality_aspect", "quality_aspect", "a width over height", 0.25, scale="log"),
-    "brightness": Measure("quality_exposure", "quality_exposure", "a mean grey, 0 to 255,", 8),
-    "white": Measure("", "quality_exposure", "a share of white pixels", 0.02),
-    "contrast": Measure("quality_contrast", "", "a range of grey levels", 8),
+    "brightness": Measure("quality_exposure", "quality_exposure", "a mean grey, 0 to 255,", 8, span=(0, 255)),
+    "white": Measure("", "quality_exposure", "a share of white pixels", 0.02, span=(0, 1)),
+    "contrast": Measure("quality_contrast", "", "a range of grey levels", 8, span=(0, 255)),
     "sharpness": Measure("quality_blur", "quality_noise", "a Laplacian variance", 0.5, scale="log"),
-    "field": Measure("quality_field_of_view", "", "a share of pixels that are not black", 0.05),
-    "layout": Measure("quality_layout", "", "a correlation with the usual layout", 0.1, scale="fisher"),
+    "field": Measure("quality_field_of_view", "", "a share of pixels that are not black", 0.05, span=(0, 1)),
+    "layout": Measure("quality_layout", "", "a correlation with the usual layout", 0.1, scale="fisher", span=(-1, 1)),
 }
 """In the order in which they are looked at: the first that is out of its limits is the reason."""
 
@@ -98,9 +100,11 @@ class Limits:
 
 
 def natural_limits(name: str, limits: Limits) -> dict[str, float | None]:
-    """Returns the limits of a measure of ``MEASURES`` in its natural units."""
-    ends = {end: getattr(limits, end) for end in Limits.__dataclass_fields__}
-    return {end: None if value is None else MEASURES[name].natural(value) for end, value in ends.items()}
+    """Returns the limits of a measure of ``MEASURES`` in its natural units; None for one that no image can pass."""
+    measure, ends = MEASURES[name], {end: getattr(limits, end) for end in Limits.__dataclass_fields__}
+    natural = {end: None if value is None else measure.natural(value) for end, value in ends.items()}
+    least, most = measure.span
+    return {end: value if value is not None and least < value < most else None for end, value in natural.items()}
 
 
 def look(canvas: Canvas) -> Picture:

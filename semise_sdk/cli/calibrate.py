@@ -134,7 +134,8 @@ def calibration_table(found: Calibration) -> Table:
     if found.distance is not None:
         table.add_row("distance gate", f"review from {found.distance.review:.4f}, abstain {found.distance.abstain:.4f}")
     for name, limits in _quality_json(found).items():
-        table.add_row(Text(f"quality gate: {name}"), Text(_limits_text(limits)))
+        if text := _limits_text(limits):
+            table.add_row(Text(f"quality gate: {name}"), Text(text))
     return table
 
 
@@ -162,12 +163,14 @@ def _quality_json(found: Calibration) -> dict[str, dict[str, float | None]]:
 
 
 def _limits_text(limits: dict[str, float | None]) -> str:
+    """Returns from where images are to be reviewed and not scored; empty where no image can be."""
+
     def span(verdict: str) -> str:
         low, high = limits[f"{verdict}_low"], limits[f"{verdict}_high"]
-        below, above = "" if low is None else f" below {low:.3g}", "" if high is None else f" above {high:.3g}"
-        return f"{verdict}{below}{' or' if below and above else ''}{above}"
+        ends = [*([] if low is None else [f"below {low:.3g}"]), *([] if high is None else [f"above {high:.3g}"])]
+        return f"{verdict} {' or '.join(ends)}" if ends else ""
 
-    return f"{span('review')}; {span('abstain')}"
+    return "; ".join(said for said in (span("review"), span("abstain")) if said)
 
 
 def _refuse_cut_groups(manifest: "Manifest") -> None:

@@ -1,11 +1,21 @@
 """What is measured of pictures, by hand, and the limits that calibration images set."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from semise_sdk.calibration.gates import PASSED, fit_quality
-from semise_sdk.calibration.quality import MEASURES, laplacian_variance, layout_correlation, limits_of, look
+from semise_sdk.calibration.quality import (
+    MEASURES,
+    Limits,
+    laplacian_variance,
+    layout_correlation,
+    limits_of,
+    look,
+    natural_limits,
+)
 from semise_sdk.phantoms import draw_phantom
 from semise_sdk.preprocess import to_canvas
 from semise_sdk.readers import read_image
@@ -114,3 +124,23 @@ def test_a_turned_or_inverted_picture_breaks_the_layout():
     for spoiled in (last[::-1], last.T, 255 - last):
         verdict = gate.judge(seen(spoiled))
         assert (verdict.status, verdict.reason.split(":")[0]) == ("abstain", "quality_layout")
+
+
+def test_limits_are_told_in_natural_units_where_an_image_can_pass_them():
+    limits = Limits(review_low=20, abstain_low=-4, review_high=250, abstain_high=255)
+    told = natural_limits("brightness", limits)
+    assert told == {"review_low": 20, "abstain_low": None, "review_high": 250, "abstain_high": None}
+    assert natural_limits("side", Limits(review_low=math.log(65), abstain_low=-0.1)) == {
+        "review_low": pytest.approx(64),
+        "abstain_low": None,
+        "review_high": None,
+        "abstain_high": None,
+    }
+    assert natural_limits("layout", Limits(review_low=0.0, abstain_low=-30))["abstain_low"] is None
+
+
+def test_every_measure_of_a_picture_lies_in_its_span(gate):
+    for picture in (seen(phantom()), seen(np.zeros((32, 32))), seen(np.full((40, 40), 255))):
+        for name, value in picture.values.items():
+            least, most = MEASURES[name].span
+            assert least - 1e-9 <= value <= most + 1e-9  # a sum of shares is rounded

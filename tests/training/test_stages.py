@@ -1,6 +1,7 @@
 """The stages on a tiny network and random pictures: what goes into each term, and what must not move."""
 
 from dataclasses import replace
+from math import log
 
 import numpy as np
 import pytest
@@ -197,6 +198,18 @@ def test_a_decoder_that_draws_nothing_is_not_the_best_where_most_images_have_no_
     area = 4 * masks.shape[2]
     assert figures["some"]["pooled_dice"] == pytest.approx(2 * 32 / (64 + area * len(stage.val)))
     assert stage.selection == "pooled_dice"
+
+
+def test_the_weight_of_the_cross_entropy_leaves_the_dice_alone(tiny_upstream, monkeypatch):
+    config, upstream = tiny_upstream()
+    terms = {}
+    for weight in (1.0, 0.25, 0.0):
+        stage = UnetStage(upstream, config.unet.model_copy(update={"cross_entropy_weight": weight}))
+        monkeypatch.setattr(stage, "_logits", lambda planes: torch.zeros(planes[:, 0].shape))
+        terms[weight] = stage.terms(stage.train[:2], seed=0)
+    # A probability of one half costs ln 2 wherever the lesion is.
+    assert [float(found["cross_entropy"]) for found in terms.values()] == pytest.approx([log(2), log(2) / 4, 0.0])
+    assert terms[1.0]["dice"] == terms[0.25]["dice"] == terms[0.0]["dice"] > 0
 
 
 def test_class_weights_come_from_the_training_labels(tiny_upstream):

@@ -160,6 +160,10 @@ class UnetConfig(Section):
     ``selection`` is the validation Dice by which the epoch is chosen: of all pixels at once (``pooled_dice``), or the
     mean over images (``dice``), in which the empty mask of an image without a lesion counts 1: where many images have
     none, a decoder that draws nothing may be the best by it.
+
+    ``cross_entropy_weight`` stands before the cross-entropy, beside a soft Dice of weight 1. Where the lesions are few
+    pixels, the cross-entropy of drawing nothing is almost as low as it gets, and a small weight is what makes the
+    decoder begin to draw.
     """
 
     epochs: Count = 12
@@ -168,6 +172,7 @@ class UnetConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     decoder_channels: tuple[int, ...] = (128, 64, 32, 24, 16)
     selection: Literal["pooled_dice", "dice"] = "pooled_dice"
+    cross_entropy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
 
 class RuntimeConfig(Section):

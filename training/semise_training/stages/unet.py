@@ -18,7 +18,7 @@ from semise_training.stages.upstream import Upstream
 
 
 class UnetStage:
-    """Binary cross-entropy plus soft Dice on the mask; only the decoder learns."""
+    """Weighted binary cross-entropy plus soft Dice on the mask; only the decoder learns."""
 
     name = "unet"
 
@@ -52,14 +52,15 @@ class UnetStage:
             yield batch if len(batch) > 1 else rows[-2:]
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
-        """Returns the two terms of a batch."""
+        """Returns the two weighted terms of a batch."""
         upstream = self.upstream
         pixels = to_device(upstream.dataset.canvases, batch, upstream.compute)
         masks = to_device(upstream.dataset.masks, batch, upstream.compute)
         planes, target = upstream.augmenter.with_masks(pixels, masks, seed=seed)
         logits = self._logits(planes).float()
+        cross_entropy = nn.functional.binary_cross_entropy_with_logits(logits, target)
         return {
-            "cross_entropy": nn.functional.binary_cross_entropy_with_logits(logits, target),
+            "cross_entropy": self.config.cross_entropy_weight * cross_entropy,
             "dice": self.dice_loss(logits[:, None], target[:, None]),
         }
 
