@@ -15,6 +15,7 @@ from semise_sdk.bundle import Bundle
 from semise_sdk.cli.batch import Batch, chosen_layout, in_words, placed_images, result_stream
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout
 from semise_sdk.cli.run_options import KeyOption, RunOptions, reference_name
+from semise_sdk.cli.worklist import write_report
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
 from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, merge_runs, verify_run
 from semise_sdk.ledger.answers import Answer
@@ -24,8 +25,9 @@ from semise_sdk.ledger.settings import absolute, bank_sha256
 from semise_sdk.postprocess import numbered
 from semise_sdk.readers import scan_images
 from semise_sdk.references import ReferenceBank
-from semise_sdk.results import Classification, Severity
+from semise_sdk.results import Classification, Ranking, Severity
 from semise_sdk.version import __version__
+from semise_sdk.worklist import Places
 from semise_sdk.writers import Header, Layout, classification_row, write_ranked, write_rows
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of --run.", show_default=False)]
@@ -86,7 +88,14 @@ def open_ledger(
 
 
 def rank_run(
-    batch: Batch, options: RunOptions, bank: ReferenceBank, *, reference: Path | None, out: Path | None, layout: Layout
+    batch: Batch,
+    options: RunOptions,
+    bank: ReferenceBank,
+    *,
+    reference: Path | None,
+    out: Path | None,
+    layout: Layout,
+    report: Path | None = None,
 ) -> int:
     """Does the work of ``rank --run``; returns the exit code."""
     predictor = batch.predictor
@@ -96,7 +105,25 @@ def rank_run(
         with result_stream(out) as stream:
             rows = numbered(ledger.ranked(is_named=options.names_results))
             write_ranked(rows, stream, layout=layout, header=header, labels=predictor.model.grade_labels)
+        if report is not None:
+            _draw_page(batch, ledger, header, bank=bank, reference=reference, path=report)
         return _finish(batch, ledger)
+
+
+def _draw_page(
+    batch: Batch, ledger: Ledger[Severity], header: Header, *, bank: ReferenceBank, reference: Path | None, path: Path
+) -> None:
+    """Writes the worklist of all of a run, whichever of its rows are of today; the images are read again."""
+    places = Places()
+    for found, answer in ledger.placed():
+        places.note(found, answer)
+    ranking = Ranking(
+        rows=tuple(numbered(ledger.ranked())),
+        reference=header.reference or "",
+        backend=batch.predictor.backend,
+        precision=batch.predictor.precision,
+    )
+    write_report(batch, ranking, places, bank=bank, reference=reference, path=path)
 
 
 def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], out: Path | None, layout: Layout) -> int:

@@ -106,7 +106,7 @@ def rank(
         bank = batch.predictor.reference_bank(reference)
         chosen = chosen_layout(layout, out, as_json=as_json)
         if run is not None:
-            return rank_run(batch, options, bank, reference=reference, out=out, layout=chosen)
+            return rank_run(batch, options, bank, reference=reference, out=out, layout=chosen, report=report)
         ranking = _ranking(
             batch, severities(batch, bank, options, maps=maps, places=places), options.described(reference)
         )

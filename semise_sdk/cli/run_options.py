@@ -91,9 +91,11 @@ class RunOptions:
         return self.phi is None or parse_phi(self.phi) == "keep"
 
     def refuse_drawings(self, *, maps: Path | None = None, report: Path | None = None) -> None:
-        """Raises OptionError for what cannot be drawn: a journal holds no pixels, and a page names what it shows."""
-        if self.run is not None and (maps is not None or report is not None):
-            raise OptionError("no --run with --maps or --report", "both", "draw them by a second command")
+        """Raises OptionError for what cannot be drawn: a run draws no maps, and a page names what it shows."""
+        if self.run is not None and maps is not None:
+            raise OptionError("no --run with --maps", "both", "draw them by a second command")
+        if self.part is not None and report is not None:
+            raise OptionError("no --part with --report", "both", "a page of a part would look like a page of all")
         if report is not None and not self.names_results:
             raise OptionError(
                 f"no --phi {parse_phi(self.phi or '')} with --report", "both", "give --phi keep, or leave the page out"

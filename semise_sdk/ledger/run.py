@@ -146,6 +146,12 @@ class Ledger(Generic[Answer]):
         """Yields the answer of every file that is still there, by name; as :meth:`ranked`."""
         return self._stored(order="", is_named=is_named)
 
+    def placed(self) -> Iterator[tuple[FoundImage, Answer]]:
+        """Yields every file that is still there with its answer, sorted by its own name, which it bears."""
+        files = listed(self._journal.connection, "answer.number IS NOT NULL")
+        for item, answer in zip(files, self.by_name(), strict=True):  # both by name, then by folder
+            yield item.found, answer
+
     def counts(self) -> Counter[str]:
         """Returns how many of the files that are still there have each status."""
         query = "SELECT status, count(*) FROM found JOIN answer USING (identity) GROUP BY status"

@@ -120,7 +120,7 @@ class Illustrator:
         try:
             return draw(self._display(image.path), analysis)
         except ImageReadError as error:  # it was there a moment ago; its row stands
-            _logger.warning("no picture in the worklist: %s", error)
+            _logger.warning("no picture in the worklist: %s", error.code)  # the sentence would name the image
         except (MemoryError, ValueError) as error:  # too large to draw, or replaced by one of another size meanwhile
             _logger.warning("no picture in the worklist: %s while drawing", type(error).__name__)
         return NO_PICTURES

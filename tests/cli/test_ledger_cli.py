@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from semise_sdk.cli.app import run
+from semise_sdk.errors import ImageReadError
 from semise_sdk.phi import make_key
 
 CANARY = "DOE_JANE"
@@ -46,6 +47,37 @@ def test_a_run_prints_what_the_command_prints_without_it(capsys, project):
     assert (code, out) == plain[:2]
     assert "13 images, 1 failed" in err
     assert "audit trail ends with" in err
+
+
+def test_the_page_of_a_run_is_that_of_the_command_without_it(capsys, project):
+    for name in ("elsewhere", "plain", "of_run"):
+        (project / name).mkdir()
+    Image.new("RGB", (20, 16), (90, 90, 90)).save(project / "elsewhere" / f"{CANARY}_0.png")  # of another folder
+    places = ("rank", "images", "images/ward_0", "elsewhere", "--backend", "onnxruntime", "-q")
+    plain = answer(capsys, *places, "--report", "plain/page.html")
+    assert plain[0] == 3
+    assert answer(capsys, *places, "--run", "run", "--report", "of_run/page.html") == plain
+    assert (project / "of_run/page.html").read_text() == (project / "plain/page.html").read_text()
+    (project / "of_run/page.html").unlink()
+    # Every row is there already.
+    code, out, err = answer(capsys, *places[:-1], "--run", "run", "--report", "of_run/page.html")
+    assert (code, out) == plain[:2]
+    assert (project / "of_run/page.html").read_text() == (project / "plain/page.html").read_text()
+    assert CANARY not in err
+
+
+def test_a_page_of_a_run_says_nothing_of_an_image_that_went(capsys, caplog, project, monkeypatch):
+    ranking(capsys, "-q", "--run", "run")
+    monkeypatch.setattr("semise_sdk.predictor.Predictor.display", _gone)
+    code, _, err = ranking(capsys, "--run", "run", "--report", "run.html")
+    assert code == 3
+    assert "no picture in the worklist: unreadable" in caplog.text
+    assert CANARY not in err + caplog.text
+    assert CANARY in (project / "run.html").read_text()
+
+
+def _gone(_, image):
+    raise ImageReadError("unreadable", f"expected an image, found none: {image}")
 
 
 def test_classify_keeps_a_run_too(capsys, project):
@@ -186,9 +218,10 @@ def test_results_are_named_as_asked(capsys, project):
         (("--part", "1/2"), "expected --run with --part, found none"),
         (("--phi", "hash"), "expected --phi-key with --phi hash"),
         (("--phi", "hush"), "expected --phi keep, hash, drop, found otherwise"),
-        (("--run", "run", "--maps", "maps"), "expected no --run with --maps or --report, found otherwise: draw them"),
-        (("--run", "run", "--phi", "keep", "--maps", "maps"), "expected no --run with --maps or --report"),
-        (("--run", "run", "--phi", "keep", "--report", "maps/page.html"), "expected no --run with --maps or --report"),
+        (("--run", "run", "--maps", "maps"), "expected no --run with --maps, found otherwise: draw them"),
+        (("--run", "run", "--phi", "keep", "--maps", "maps"), "expected no --run with --maps, found both"),
+        (("--run", "run", "--part", "1/2", "--report", "maps/page.html"), "expected no --part with --report"),
+        (("--run", "run", "--phi", "drop", "--report", "maps/page.html"), "expected no --phi drop with --report"),
         (("--phi", "drop", "--report", "maps/page.html"), "expected no --phi drop with --report"),
         (("--run", "run", "--phi", "keep", "--part", "3/2"), "expected --part i/n"),
         (("--run", "run", "--part", "3/2"), "expected --part i/n with i of 1 to n, such as 1/4, found otherwise"),
