@@ -21,7 +21,7 @@ from semise_sdk.evaluation import Decoding
 from semise_sdk.predictor import Predictor
 from semise_sdk.project import newest_bundle
 from semise_sdk.readers import FoundImage, find_images, scan_images
-from semise_sdk.results import INTENDED_USE, Status
+from semise_sdk.results import INTENDED_USE, RankedImage, Ranking, Status
 from semise_sdk.spec import PRECISIONS, Precision
 from semise_sdk.writers import LAYOUTS, Header, Layout, layout_of, text_file
 
@@ -87,6 +87,13 @@ class Batch:
             precision=self.predictor.precision,
             reference=reference,
             grade_sets=self.grade_sets,
+        )
+
+    def ranking(self, rows: Iterable[RankedImage], reference: str) -> Ranking:
+        """Returns ranked rows with what they come from; all of them first, as the engine then says what it is."""
+        ranked = tuple(rows)
+        return Ranking(
+            rows=ranked, reference=reference, backend=self.predictor.backend, precision=self.predictor.precision
         )
 
     @property

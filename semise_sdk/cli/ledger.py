@@ -25,7 +25,7 @@ from semise_sdk.ledger.settings import absolute, bank_sha256
 from semise_sdk.postprocess import numbered
 from semise_sdk.readers import scan_images
 from semise_sdk.references import ReferenceBank
-from semise_sdk.results import Classification, Ranking, Severity
+from semise_sdk.results import Classification, Severity
 from semise_sdk.version import __version__
 from semise_sdk.worklist import Places
 from semise_sdk.writers import Header, Layout, classification_row, write_ranked, write_rows
@@ -106,24 +106,17 @@ def rank_run(
             rows = numbered(ledger.ranked(is_named=options.names_results))
             write_ranked(rows, stream, layout=layout, header=header, labels=predictor.model.grade_labels)
         if report is not None:
-            _draw_page(batch, ledger, header, bank=bank, reference=reference, path=report)
+            ranking = batch.ranking(numbered(ledger.ranked()), options.described(reference))
+            write_report(batch, ranking, _places(ledger), bank=bank, reference=reference, path=report)
         return _finish(batch, ledger)
 
 
-def _draw_page(
-    batch: Batch, ledger: Ledger[Severity], header: Header, *, bank: ReferenceBank, reference: Path | None, path: Path
-) -> None:
-    """Writes the worklist of all of a run, whichever of its rows are of today; the images are read again."""
+def _places(ledger: Ledger[Severity]) -> Places:
+    """Returns where the images of all rows lie, whichever of them are of today."""
     places = Places()
     for found, answer in ledger.placed():
         places.note(found, answer)
-    ranking = Ranking(
-        rows=tuple(numbered(ledger.ranked())),
-        reference=header.reference or "",
-        backend=batch.predictor.backend,
-        precision=batch.predictor.precision,
-    )
-    write_report(batch, ranking, places, bank=bank, reference=reference, path=path)
+    return places
 
 
 def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], out: Path | None, layout: Layout) -> int:

@@ -1,6 +1,5 @@
 """``semise rank|classify|segment|analyze|embed``: a bundle's answers for images."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from semise_sdk.atomic import atomic_file
 from semise_sdk.cli.answer_rows import analysis_rows, segmentation_rows, severities
-from semise_sdk.cli.batch import Batch, Engine, chosen_layout, open_batch, result_stream
+from semise_sdk.cli.batch import Engine, chosen_layout, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption
 from semise_sdk.cli.ledger import classify_run, rank_run
 from semise_sdk.cli.options import (
@@ -37,7 +36,6 @@ from semise_sdk.cli.run_options import (
 )
 from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.postprocess import ranked
-from semise_sdk.results import Ranking, Severity
 from semise_sdk.worklist import Places
 from semise_sdk.writers import (
     CERTAINTY,
@@ -107,9 +105,8 @@ def rank(
         chosen = chosen_layout(layout, out, as_json=as_json)
         if run is not None:
             return rank_run(batch, options, bank, reference=reference, out=out, layout=chosen, report=report)
-        ranking = _ranking(
-            batch, severities(batch, bank, options, maps=maps, places=places), options.described(reference)
-        )
+        answers = severities(batch, bank, options, maps=maps, places=places)
+        ranking = batch.ranking(ranked(answers), options.described(reference))
         with result_stream(out) as stream:
             write_ranking(
                 ranking,
@@ -302,14 +299,3 @@ def embed(
             rows = (embedding_row(answer, columns) for answer in answers)
             write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
-
-
-def _ranking(batch: Batch, answers: Iterable[Severity], reference: str) -> Ranking:
-    rows = ranked(answers)  # the engine is loaded once they are there, and says what it is
-    predictor = batch.predictor
-    return Ranking(
-        rows=rows,
-        reference=reference,
-        backend=predictor.backend,
-        precision=predictor.precision,
-    )
