@@ -92,9 +92,12 @@ def test_an_unknown_preset_lists_the_known_ones():
         build_config("best", DATA)
 
 
-def test_a_run_of_before_there_was_a_choice_goes_on_choosing_its_u_net_by_the_mean_dice(tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "default", "before"), [("selection", "pooled_dice", "dice"), ("prior", "lesions", "none")]
+)
+def test_a_run_of_before_there_was_a_choice_goes_on_training_its_u_net_as_then(tmp_path, setting, default, before):
     written = dump_config(build_config("recommended", {"data": {"manifest": "labels.csv"}}))
     (tmp_path / "config.yaml").write_text(written)
-    assert read_config(tmp_path / "config.yaml").unet.selection == "pooled_dice"
-    (tmp_path / "config.yaml").write_text(written.replace("  selection: pooled_dice\n", ""))
-    assert read_config(tmp_path / "config.yaml").unet.selection == "dice"
+    assert getattr(read_config(tmp_path / "config.yaml").unet, setting) == default
+    (tmp_path / "config.yaml").write_text(written.replace(f"  {setting}: {default}\n", ""))
+    assert getattr(read_config(tmp_path / "config.yaml").unet, setting) == before

@@ -18,7 +18,7 @@ from semise_training.stages.phase1 import Phase1
 from semise_training.stages.phase2 import Phase2, weighted_pairs
 from semise_training.stages.simclr import SimCLR
 from semise_training.stages.supervised import Supervised
-from semise_training.stages.unet import UnetStage
+from semise_training.stages.unet import UnetStage, lesion_share
 from semise_training.stages.upstream import centre_projection, validation_monitors
 from semise_training.temperature import calibrate_classifier, fold_temperature, negative_log_likelihood
 
@@ -198,6 +198,29 @@ def test_a_decoder_that_draws_nothing_is_not_the_best_where_most_images_have_no_
     area = 4 * masks.shape[2]
     assert figures["some"]["pooled_dice"] == pytest.approx(2 * 32 / (64 + area * len(stage.val)))
     assert stage.selection == "pooled_dice"
+
+
+def test_a_mask_decoder_starts_at_the_share_of_lesion_pixels(tiny_upstream):
+    config, upstream = tiny_upstream()
+    masks = upstream.dataset.masks
+    masks[upstream.dataset.masked("train")] = 0
+    masks[upstream.dataset.masked("train")[0], :16, :16] = 255
+    bias, share = upstream.model.network.unet.mask.bias.detach(), 256 / masks[upstream.dataset.masked("train")].size
+    start = float(bias)
+    UnetStage(upstream, config.unet.model_copy(update={"prior": "none"})).begin_epoch(0)
+    assert float(bias) == start
+    stage = UnetStage(upstream, config.unet.model_copy(update={"prior": "lesions"}))
+    assert float(bias) == start  # a finished stage of a resumed run is built too
+    stage.begin_epoch(0)
+    assert float(torch.sigmoid(bias)) == pytest.approx(share, rel=1e-4)
+    torch.nn.init.constant_(bias, -1.5)
+    stage.begin_epoch(1)
+    assert float(bias) == -1.5
+
+
+@pytest.mark.parametrize(("value", "share"), [(0, 1 / 64), (255, 63 / 64)])
+def test_the_share_of_lesion_pixels_has_a_logit_where_there_are_none_or_nothing_else(value, share):
+    assert lesion_share(np.full((1, 8, 8), value, np.uint8)) == share
 
 
 def test_the_weight_of_the_cross_entropy_leaves_the_dice_alone(tiny_upstream, monkeypatch):

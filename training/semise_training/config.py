@@ -161,9 +161,11 @@ class UnetConfig(Section):
     mean over images (``dice``), in which the empty mask of an image without a lesion counts 1: where many images have
     none, a decoder that draws nothing may be the best by it.
 
-    ``cross_entropy_weight`` stands before the cross-entropy, beside a soft Dice of weight 1. Where the lesions are few
-    pixels, the cross-entropy of drawing nothing is almost as low as it gets, and a small weight is what makes the
-    decoder begin to draw.
+    ``prior`` ``lesions`` starts the decoder at a probability, everywhere, of the training masks' share of lesion pixels
+    (Lin et al. 2017, arXiv 1708.02002, section 4.1). Where lesions are few pixels, a decoder that starts at one half
+    (``none``) spends its first steps on learning to draw nothing, and may never draw again.
+
+    ``cross_entropy_weight`` stands before the cross-entropy, beside a soft Dice of weight 1.
     """
 
     epochs: Count = 12
@@ -172,6 +174,7 @@ class UnetConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     decoder_channels: tuple[int, ...] = (128, 64, 32, 24, 16)
     selection: Literal["pooled_dice", "dice"] = "pooled_dice"
+    prior: Literal["lesions", "none"] = "lesions"
     cross_entropy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
 
@@ -185,7 +188,7 @@ class RuntimeConfig(Section):
 
 DEFAULT_METHOD = "semise"
 # What was done before a setting existed, where that is not its default.
-_BEFORE: Mapping[str, Mapping[str, object]] = {"unet": {"selection": "dice"}}
+_BEFORE: Mapping[str, Mapping[str, object]] = {"unet": {"selection": "dice", "prior": "none"}}
 
 
 class TrainConfig(Section):

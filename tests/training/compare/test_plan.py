@@ -233,13 +233,16 @@ def test_a_setting_that_came_later_counts_as_its_default():
     assert not is_same_experiment(older, other)
 
 
-def test_a_u_net_was_chosen_by_the_mean_dice_before_there_was_a_choice():
+@pytest.mark.parametrize(
+    ("setting", "now", "before"), [("selection", "pooled_dice", "dice"), ("prior", "lesions", "none")]
+)
+def test_a_u_net_was_trained_otherwise_before_there_was_a_choice(setting, now, before):
     older = plan(seeds=1).cells()[0].asked("data")
-    chosen = {way: copy.deepcopy(older) for way in ("dice", "pooled_dice")}
-    del older["config"]["unet"]["selection"]
+    chosen = {way: copy.deepcopy(older) for way in (before, now)}
+    del older["config"]["unet"][setting]
     for way, asked in chosen.items():
-        asked["config"]["unet"]["selection"] = way
-        assert is_same_experiment(older, asked) == (way == "dice")
+        asked["config"]["unet"][setting] = way
+        assert is_same_experiment(older, asked) == (way == before)
 
 
 def test_the_u_net_counts_for_nothing_where_no_masks_are_compared():

@@ -39,9 +39,12 @@ class UnetStage:
         return math.ceil(len(self.train) / self.config.batch_size)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Sets the decoder's training mode; the encoder stays frozen in eval mode."""
+        """Sets the decoder's training mode, and its prior before the first; the encoder stays frozen in eval mode."""
         self.model.eval()
         self.trained.train()
+        if epoch == 0 and self.config.prior == "lesions":
+            share = lesion_share(self.upstream.dataset.masks[self.train])
+            nn.init.constant_(self.model.network.unet.mask.get_parameter("bias"), math.log(share / (1 - share)))
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         """Yields ``[B]`` images, every image once an epoch; a last batch of one joins no epoch (BatchNorm)."""
@@ -83,6 +86,12 @@ class UnetStage:
             counts.append(_counts(predicted, truth))
         every = np.concatenate(counts)
         return {"dice": dice(every), "pooled_dice": pooled_dice(every)}
+
+
+def lesion_share(masks: NDArray[np.uint8]) -> float:
+    """Returns the share of lesion pixels in masks of 0 and 255, one pixel away from 0 and 1 at least."""
+    share = float((masks > 127).mean())
+    return min(max(share, 1 / masks.size), 1 - 1 / masks.size)
 
 
 def _counts(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
