@@ -1,6 +1,5 @@
-"""``rank --run``, ``classify --run``, ``semise merge`` and ``semise verify-run``: runs that can be left alone."""
+"""``rank --run``, ``classify --run`` and ``semise verify-run``: runs that can be left alone."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,12 +11,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from semise_sdk.bundle import Bundle
-from semise_sdk.cli.batch import Batch, chosen_layout, in_words, placed_images, result_stream
-from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout
+from semise_sdk.cli.batch import Batch, placed_images, result_stream
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, print_json, say, stdout
 from semise_sdk.cli.run_options import KeyOption, RunOptions, reference_name
 from semise_sdk.cli.worklist import write_report
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
-from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, merge_runs, verify_run
+from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, verify_run
 from semise_sdk.ledger.answers import Answer
 from semise_sdk.ledger.merge import Images
 from semise_sdk.ledger.run import Stream
@@ -28,14 +27,11 @@ from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Classification, Severity
 from semise_sdk.version import __version__
 from semise_sdk.worklist import Places
-from semise_sdk.writers import Header, Layout, classification_row, write_ranked, write_rows
-
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of --run.", show_default=False)]
+from semise_sdk.writers import Layout, classification_row, write_ranked, write_rows
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("merge")(merge)
+    """Adds the command."""
     app.command("verify-run")(verify_run_command)
 
 
@@ -107,16 +103,8 @@ def rank_run(
             write_ranked(rows, stream, layout=layout, header=header, labels=predictor.model.grade_labels)
         if report is not None:
             ranking = batch.ranking(numbered(ledger.ranked()), options.described(reference))
-            write_report(batch, ranking, _places(ledger), bank=bank, reference=reference, path=report)
+            write_report(batch, ranking, Places.of(ledger.placed()), bank=bank, reference=reference, path=report)
         return _finish(batch, ledger)
-
-
-def _places(ledger: Ledger[Severity]) -> Places:
-    """Returns where the images of all rows lie, whichever of them are of today."""
-    places = Places()
-    for found, answer in ledger.placed():
-        places.note(found, answer)
-    return places
 
 
 def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], out: Path | None, layout: Layout) -> int:
@@ -128,44 +116,6 @@ def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], o
         with result_stream(out) as stream:
             write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
         return _finish(batch, ledger)
-
-
-def merge(
-    runs: Runs,
-    images: Annotated[
-        list[Path] | None,
-        typer.Option("--images", help="The images that were ranked, repeatable: gives the rows their names back."),
-    ] = None,
-    phi_key: KeyOption = None,
-    out: Annotated[Path | None, typer.Option(help="File for the ranking; standard output by default.")] = None,
-    layout: Annotated[
-        str | None, typer.Option("--format", help="csv, json or jsonl; by the suffix of --out by default.")
-    ] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> int:
-    """Joins the parts of a run, made with rank --run FOLDER --part i/n, to the ranking that one run would give.
-
-    Names are as the journals hold them, pseudonyms by default; with --images they are the files' own.
-    """
-    chosen = chosen_layout(layout, out, as_json=as_json)
-    with merge_runs(runs, images=_images(images), key=phi_key) as merged:
-        settings = merged.settings
-        header = Header(
-            bundle=settings.bundle,
-            backend=merged.provider,
-            precision=settings.precision,
-            reference=settings.reference,
-            grade_sets=settings.grade_sets,
-        )
-        counts = Counter[str]()
-        with result_stream(out) as stream:
-            rows = numbered(_counted(merged.ranked(), counts))
-            write_ranked(rows, stream, layout=chosen, header=header, labels=settings.labels)
-        if images and merged.nameless:
-            say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=quiet)
-    say(f"{in_words(counts)}, of {len(runs)} part{'s' if len(runs) > 1 else ''}", quiet=quiet)
-    return EXIT_SOME_ROWS_FAILED if counts["error"] else EXIT_OK
 
 
 def verify_run_command(
@@ -186,7 +136,7 @@ def verify_run_command(
     """
     report = verify_run(
         run,
-        images=_images(images or _remembered(run)),
+        images=images_again(images or _remembered(run)),
         key=phi_key,
         bundle_sha256=_bundle_sha256(bundle, public_key),
         head=head,
@@ -211,13 +161,8 @@ def _finish(batch: Batch, ledger: Ledger[Answer]) -> int:
     return code
 
 
-def _counted(answers: Iterator[Severity], counts: Counter[str]) -> Iterator[Severity]:
-    for answer in answers:
-        counts[answer.status] += 1
-        yield answer
-
-
-def _images(arguments: Sequence[Path] | None) -> Images | None:
+def images_again(arguments: Sequence[Path] | None) -> Images | None:
+    """Returns the images that a command names as those of a run that was made before; None where it names none."""
     return (lambda: placed_images(arguments, scan_images)) if arguments else None
 
 

@@ -95,7 +95,7 @@ class RunOptions:
         if self.run is not None and maps is not None:
             raise OptionError("no --run with --maps", "both", "draw them by a second command")
         if self.part is not None and report is not None:
-            raise OptionError("no --part with --report", "both", "a page of a part would look like a page of all")
+            raise OptionError("no --part with --report", "both", "semise merge --report draws all parts")
         if report is not None and not self.names_results:
             raise OptionError(
                 f"no --phi {parse_phi(self.phi or '')} with --report", "both", "give --phi keep, or leave the page out"

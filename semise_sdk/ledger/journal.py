@@ -14,7 +14,8 @@ from semise_sdk.ledger import database
 from semise_sdk.ledger.answers import Answer, Answered, answer_of, fields_of
 from semise_sdk.ledger.audit import AUDIT, AuditTrail, Event, Head
 from semise_sdk.ledger.database import JOURNAL, database_errors, transaction
-from semise_sdk.ledger.inputs import Input, from_blob
+from semise_sdk.ledger.inputs import Input, from_blob, listed
+from semise_sdk.readers import FoundImage
 from semise_sdk.writers import utf8_text
 
 # As `postprocess.ranked` sorts: what needs a human first, what could not be read last.
@@ -215,6 +216,18 @@ def stored_answers(
             file = from_blob(blob)
             told = reason if file == shown else reason.replace(shown, repr(PurePosixPath(file).name))
             yield answer_of(kind, fields, grades=grades, file=file, status=status, reason=told)
+
+
+def placed(connection: sqlite3.Connection, by_name: Iterable[Answer]) -> Iterator[tuple[FoundImage, Answer]]:
+    """Yields every file of ``found`` that has an answer with that answer, sorted by its own name, which it bears.
+
+    Args:
+        connection: The journal, with its table ``found``.
+        by_name: The answers of :func:`stored_answers` for ``only_found``, without an order of their own.
+    """
+    files = listed(connection, "answer.number IS NOT NULL")
+    for item, answer in zip(files, by_name, strict=True):  # both by name, then by folder
+        yield item.found, answer
 
 
 def _event(entry: Entry, fields: dict[str, object], now: str) -> Event:

@@ -13,7 +13,7 @@ from semise_sdk.errors import LedgerError
 from semise_sdk.ledger.database import JOURNAL, connect_read_only, database_errors
 from semise_sdk.ledger.folder import KEY
 from semise_sdk.ledger.inputs import list_inputs
-from semise_sdk.ledger.journal import BY_SEVERITY, stored_answers
+from semise_sdk.ledger.journal import BY_SEVERITY, placed, stored_answers
 from semise_sdk.ledger.settings import Part, RunSettings
 from semise_sdk.phi import Privacy, parse_phi, read_key
 from semise_sdk.postprocess import severity_order
@@ -115,6 +115,12 @@ class MergedRuns:
         grades = len(self.settings.labels)
         parts = (stored_answers(run.connection, Severity, grades=grades, order=BY_SEVERITY) for run in self.runs)
         return heapq.merge(*parts, key=severity_order)
+
+    def placed(self) -> Iterator[tuple[FoundImage, Severity]]:
+        """Yields every file that was given by name with its answer, part by part."""
+        grades = len(self.settings.labels)
+        for run in self.runs:
+            yield from placed(run.connection, stored_answers(run.connection, Severity, grades=grades, only_found=True))
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from semise_sdk.ledger.answers import Answer, failed
 from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.folder import agreed_settings, claim_folder, secret_key
 from semise_sdk.ledger.inputs import Input, Listed, examine, hash_input, identity_text, list_inputs, listed, stamp_of
-from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, stored_answers
+from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, placed, stored_answers
 from semise_sdk.ledger.settings import Part, RunSettings
 from semise_sdk.phi import Privacy, parse_phi
 from semise_sdk.pipeline import Pool, in_order
@@ -148,9 +148,7 @@ class Ledger(Generic[Answer]):
 
     def placed(self) -> Iterator[tuple[FoundImage, Answer]]:
         """Yields every file that is still there with its answer, sorted by its own name, which it bears."""
-        files = listed(self._journal.connection, "answer.number IS NOT NULL")
-        for item, answer in zip(files, self.by_name(), strict=True):  # both by name, then by folder
-            yield item.found, answer
+        return placed(self._journal.connection, self.by_name())
 
     def counts(self) -> Counter[str]:
         """Returns how many of the files that are still there have each status."""

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,14 @@ class Places:
 
     def __init__(self) -> None:
         self._paths: defaultdict[tuple[str, float | None], list[Path]] = defaultdict(list)
+
+    @classmethod
+    def of(cls, answers: Iterable[tuple[FoundImage, Severity]]) -> Self:
+        """Returns where the images of all ``answers`` lie."""
+        places = cls()
+        for found, answer in answers:
+            places.note(found, answer)
+        return places
 
     def note(self, found: FoundImage, answer: Severity) -> None:
         """Remembers where the image of an answer lies."""

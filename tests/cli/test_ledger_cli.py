@@ -34,6 +34,14 @@ def answer(capsys, *arguments: str) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+def _key(project) -> str:
+    """Returns the file of a key that parts share."""
+    path = project / "shared.key"
+    if not path.exists():
+        make_key(path)
+    return str(path)
+
+
 def ranking(capsys, *arguments: str) -> tuple[int, str, str]:
     return answer(capsys, "rank", "images", "--backend", "onnxruntime", *arguments)
 
@@ -109,6 +117,45 @@ def test_parts_merge_to_the_ranking(capsys, project):
     code, _, err = answer(capsys, "merge", "run1", "run2")
     assert code == 2
     assert "expected the parts 1/3, 2/3, 3/3, each once, found 1/3, 2/3" in err
+
+
+def test_parts_merge_to_the_page_of_the_whole(capsys, project, colour_bundle):
+    (project / "elsewhere").mkdir()
+    Image.new("RGB", (20, 16), (90, 90, 90)).save(project / "elsewhere" / f"{CANARY}_0.png")  # of another folder
+    images = ("images", "images/ward_0", "elsewhere")
+    plain = answer(capsys, "rank", *images, "--backend", "onnxruntime", "-q", "--report", "page.html")
+    whole = (project / "page.html").read_text()
+    (project / "page.html").unlink()
+    for part in ("1/2", "2/2"):
+        place = ("--run", f"run{part[0]}", "--part", part)
+        answer(capsys, "rank", *images, "--backend", "onnxruntime", "-q", "--phi-key", _key(project), *place)
+    named = [word for image in images for word in ("--images", image)]
+    merge = ("merge", "run1", "run2", *named, "--phi-key", _key(project), "--backend", "onnxruntime")
+    code, out, err = answer(capsys, *merge, "--report", "page.html")
+    assert (code, out) == plain[:2]
+    assert (project / "page.html").read_text() == whole
+    assert "worklist: page.html, 1 page of" in err
+    assert CANARY not in err
+
+
+def test_a_merged_page_is_drawn_with_what_the_run_was_answered_from(capsys, project, calibrated_bundle):
+    ranking(capsys, "-q", "--run", "run")
+    merge = ("merge", "run", "--images", "images", "-q", "--report", "page.html")
+    for other, what in (
+        (("--bundle", str(calibrated_bundle)), "bundle"),
+        (("--reference", f"images/ward_0/{CANARY}_0.png"), "reference"),
+    ):
+        code, out, err = answer(capsys, *merge, *other)
+        assert (code, out) == (2, "")
+        assert f"expected the {what} that the run was started with, found another" in err
+        assert not (project / "page.html").exists()
+
+
+def test_a_merged_page_needs_the_images(capsys, project):
+    ranking(capsys, "-q", "--run", "run")
+    code, _, err = answer(capsys, "merge", "run", "--report", "page.html")
+    assert code == 2
+    assert "expected --images with --report, found none: a page shows the images that were ranked" in err
 
 
 def test_calibrated_parts_merge_to_all_that_the_ranking_says(calibrated_bundle, site, tmp_path, monkeypatch, capsys):

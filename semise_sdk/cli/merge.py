@@ -1,0 +1,127 @@
+"""``semise merge``: the parts of a run as one ranking, and as one worklist."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semise_sdk.cli.batch import Batch, Engine, chosen_layout, in_words, open_batch, result_stream
+from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, say
+from semise_sdk.cli.ledger import images_again
+from semise_sdk.cli.options import Backend, BundleOption, Device, IsolateOption, LayoutOption, Reference, Threads
+from semise_sdk.cli.run_options import KeyOption, reference_name
+from semise_sdk.cli.worklist import check_report, write_report
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, OptionError
+from semise_sdk.ledger import MergedRuns, merge_runs
+from semise_sdk.ledger.settings import bank_sha256
+from semise_sdk.postprocess import numbered
+from semise_sdk.results import Ranking, Severity
+from semise_sdk.worklist import Places
+from semise_sdk.writers import Header, Layout, write_ranked
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of --run.", show_default=False)]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="FILE.html: the ranking as a page to work through; draws the images anew, with the run's own bundle."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("merge")(merge)
+
+
+def merge(
+    runs: Runs,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", help="The images that were ranked, repeatable: gives the rows their names back."),
+    ] = None,
+    phi_key: KeyOption = None,
+    out: Annotated[Path | None, typer.Option(help="File for the ranking; standard output by default.")] = None,
+    layout: LayoutOption = None,
+    report: ReportOption = None,
+    reference: Reference = None,
+    bundle: BundleOption = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+    isolate: IsolateOption = True,
+    public_key: PublicKeyOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Joins the parts of a run, made with rank --run FOLDER --part i/n, to the ranking that one run would give.
+
+    Names are as the journals hold them, pseudonyms by default; with --images they are the files' own. --reference,
+    --bundle and how it computes are for --report alone.
+    """
+    chosen = chosen_layout(layout, out, as_json=as_json)
+    if report is not None and not images:
+        raise OptionError("--images with --report", "none", "a page shows the images that were ranked")
+    check_report(report, out)
+    with merge_runs(runs, images=images_again(images), key=phi_key) as merged:
+        if report is None:
+            return _write(merged, out, layout=chosen, is_named=bool(images), quiet=quiet)
+        engine = Engine(
+            bundle=bundle,
+            backend=backend,
+            device=device,
+            batch_size=None,
+            threads=threads,
+            precision=merged.settings.precision,
+            isolate=isolate,
+            public_key=public_key,
+        )
+        with open_batch(images or (), engine, quiet=quiet) as batch:
+            return _write_with_page(merged, batch, out, report, layout=chosen, reference=reference)
+
+
+def _write_with_page(
+    merged: MergedRuns, batch: Batch, out: Path | None, report: Path, *, layout: Layout, reference: Path | None
+) -> int:
+    """Writes the ranking and its page, unless the run was answered from another bundle or reference."""
+    predictor = batch.predictor
+    bank = predictor.reference_bank(reference)
+    asked = replace(merged.settings, bundle_sha256=predictor.sha256, reference_sha256=bank_sha256(bank))
+    merged.settings.refuse_other(asked)
+    code = _write(merged, out, layout=layout, is_named=True, quiet=batch.is_quiet)
+    ranking = Ranking(
+        rows=tuple(numbered(merged.ranked())),
+        reference=reference_name(reference, "keep"),
+        backend=merged.provider,
+        precision=predictor.precision,
+    )
+    write_report(batch, ranking, Places.of(merged.placed()), bank=bank, reference=reference, path=report)
+    return code
+
+
+def _write(merged: MergedRuns, out: Path | None, *, layout: Layout, is_named: bool, quiet: bool) -> int:
+    """Writes the ranking, says how it went, and returns the exit code."""
+    settings, counts = merged.settings, Counter[str]()
+    header = Header(
+        bundle=settings.bundle,
+        backend=merged.provider,
+        precision=settings.precision,
+        reference=settings.reference,
+        grade_sets=settings.grade_sets,
+    )
+    with result_stream(out) as stream:
+        rows = numbered(_counted(merged.ranked(), counts))
+        write_ranked(rows, stream, layout=layout, header=header, labels=settings.labels)
+    if is_named and merged.nameless:
+        say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=quiet)
+    parts = f"{len(merged.runs)} part{'s' if len(merged.runs) > 1 else ''}"
+    say(f"{in_words(counts)}, of {parts}", quiet=quiet)
+    return EXIT_SOME_ROWS_FAILED if counts["error"] else EXIT_OK
+
+
+def _counted(answers: Iterator[Severity], counts: Counter[str]) -> Iterator[Severity]:
+    for answer in answers:
+        counts[answer.status] += 1
+        yield answer
