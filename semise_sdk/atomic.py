@@ -1,15 +1,20 @@
 """Files and folders that appear whole or not at all."""
 
+import ctypes
 import errno
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from semise_sdk.errors import OutputError
+
+# Of renameat2(2), which Python does not have: AT_FDCWD, RENAME_EXCHANGE.
+_HERE, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
@@ -85,6 +90,11 @@ def atomic_folder(place: Path) -> Iterator[Path]:
 
 
 def _install(folder: Path, place: Path) -> None:
+    """Puts a folder in its place; what stood there is afterwards where the folder was, or gone."""
+    if place.exists() and _exchange(folder, place):
+        if folder.is_symlink():  # to what it led to stays
+            folder.unlink()
+        return
     old = place.with_name(f".{place.name}.{secrets.token_hex(4)}.old")
     try:
         if place.exists():
@@ -98,6 +108,15 @@ def _install(folder: Path, place: Path) -> None:
     except OSError as error:
         raise OutputError(f"could not put a folder at {place}: {error.strerror}; choose another --out") from error
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step, so that there is one at every moment; returns whether the system could (Linux)."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    outcome: int = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE)
+    return outcome == 0
 
 
 def _replacing(path: Path) -> Iterator[BinaryIO]:

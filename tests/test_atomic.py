@@ -1,4 +1,5 @@
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -109,6 +110,33 @@ def test_a_folder_replaces_the_old_one_when_the_block_ends_well(tmp_path):
     assert names(place.parent) == ["bundle"]
 
 
+def test_a_folder_is_replaced_where_two_cannot_be_swapped(tmp_path, monkeypatch):
+    monkeypatch.setattr("semise_sdk.atomic._exchange", lambda one, other: False)
+    fill(tmp_path / "bundle", "one")
+    fill(tmp_path / "bundle", "two")
+    assert (tmp_path / "bundle" / "a.txt").read_text() == "two"
+    assert names(tmp_path) == ["bundle"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="two folders are swapped in one step on Linux alone")
+def test_there_is_a_folder_at_every_moment_while_one_replaces_another(tmp_path, monkeypatch):
+    place = tmp_path / "bundle"
+    fill(place, "one")
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("moved away before the new one is there"))
+    fill(place, "two")
+    assert (place / "a.txt").read_text() == "two"
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    fill(tmp_path / "versions" / "1", "one")
+    (tmp_path / "bundle").symlink_to(tmp_path / "versions" / "1")
+    fill(tmp_path / "bundle", "two")
+    assert (tmp_path / "bundle" / "a.txt").read_text() == "two"
+    assert (tmp_path / "versions" / "1" / "a.txt").read_text() == "one"
+    assert sorted(names(tmp_path)) == ["bundle", "versions"]
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
 def test_an_old_folder_stays_when_the_block_fails(tmp_path, error):
     place = tmp_path / "bundle"
@@ -129,6 +157,7 @@ def test_an_old_folder_comes_back_when_the_new_one_cannot_be_moved(tmp_path, mon
     place = tmp_path / "bundle"
     fill(place, "old")
     rename = Path.rename
+    monkeypatch.setattr("semise_sdk.atomic._exchange", lambda one, other: False)
 
     def refuse(self, target):
         if self.name.endswith(".building"):

@@ -18,11 +18,12 @@ from semise_sdk.cli.worklist import write_report
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
 from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, verify_run
 from semise_sdk.ledger.answers import Answer
+from semise_sdk.ledger.inputs import sha256_of_reference
 from semise_sdk.ledger.merge import Images
 from semise_sdk.ledger.run import Stream
-from semise_sdk.ledger.settings import absolute, bank_sha256
+from semise_sdk.ledger.settings import absolute
 from semise_sdk.postprocess import numbered
-from semise_sdk.readers import scan_images
+from semise_sdk.readers import find_images, scan_images
 from semise_sdk.references import ReferenceBank
 from semise_sdk.results import Classification, Severity
 from semise_sdk.version import __version__
@@ -63,7 +64,7 @@ def open_ledger(
         key="",
         part=str(Part.parse(options.part or "1/1")),
         reference=None if bank is None else reference_name(reference, phi),
-        reference_sha256=None if bank is None else bank_sha256(bank),
+        reference_sha256=None if bank is None else sha256_of_reference(bank, reference_images(reference)),
         labels=predictor.model.grade_labels,
         decoding=predictor.decoding,
         sdk_version=__version__,
@@ -159,6 +160,11 @@ def _finish(batch: Batch, ledger: Ledger[Answer]) -> int:
     code = batch.finish(ledger.counts())
     say(f"audit trail ends with {ledger.head}: keep it, for semise verify-run --head", quiet=batch.is_quiet)
     return code
+
+
+def reference_images(reference: Path | None) -> list[Path] | None:
+    """Returns the images that were given as the reference; None for the bundle's own bank."""
+    return None if reference is None else [found.path for found in find_images(reference)]
 
 
 def images_again(arguments: Sequence[Path] | None) -> Images | None:

@@ -10,13 +10,14 @@ import typer
 
 from semise_sdk.cli.batch import Batch, Engine, chosen_layout, in_words, open_batch, result_stream
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, say
-from semise_sdk.cli.ledger import images_again
+from semise_sdk.cli.ledger import images_again, reference_images
 from semise_sdk.cli.options import Backend, BundleOption, Device, IsolateOption, LayoutOption, Reference, Threads
-from semise_sdk.cli.run_options import KeyOption, reference_name
+from semise_sdk.cli.run_options import KeyOption, ResultPhiOption, reference_name
 from semise_sdk.cli.worklist import check_report, write_report
-from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, OptionError
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, LedgerError, OptionError
 from semise_sdk.ledger import MergedRuns, merge_runs
-from semise_sdk.ledger.settings import bank_sha256
+from semise_sdk.ledger.inputs import sha256_of_reference
+from semise_sdk.phi import PHI, Phi, parse_phi
 from semise_sdk.postprocess import numbered
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.worklist import Places
@@ -43,6 +44,7 @@ def merge(
         typer.Option("--images", help="The images that were ranked, repeatable: gives the rows their names back."),
     ] = None,
     phi_key: KeyOption = None,
+    phi: ResultPhiOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the ranking; standard output by default.")] = None,
     layout: LayoutOption = None,
     report: ReportOption = None,
@@ -65,7 +67,11 @@ def merge(
     if report is not None and not images:
         raise OptionError("--images with --report", "none", "a page shows the images that were ranked")
     check_report(report, out)
+    policy = "keep" if phi is None else parse_phi(phi)
+    if images and policy != "keep":
+        raise OptionError(f"no --phi {policy} with --images", "both", "give --phi keep, or leave the names out")
     with merge_runs(runs, images=images_again(images), key=phi_key) as merged:
+        _refuse_names(merged, policy)
         if report is None:
             return _write(merged, out, layout=chosen, is_named=bool(images), quiet=quiet)
         engine = Engine(
@@ -88,7 +94,8 @@ def _write_with_page(
     """Writes the ranking and its page, unless the run was answered from another bundle or reference."""
     predictor = batch.predictor
     bank = predictor.reference_bank(reference)
-    asked = replace(merged.settings, bundle_sha256=predictor.sha256, reference_sha256=bank_sha256(bank))
+    measured = sha256_of_reference(bank, reference_images(reference))
+    asked = replace(merged.settings, bundle_sha256=predictor.sha256, reference_sha256=measured)
     merged.settings.refuse_other(asked)
     code = _write(merged, out, layout=layout, is_named=True, quiet=batch.is_quiet)
     ranking = Ranking(
@@ -97,8 +104,29 @@ def _write_with_page(
         backend=merged.provider,
         precision=predictor.precision,
     )
-    write_report(batch, ranking, Places.of(merged.placed()), bank=bank, reference=reference, path=report)
+    places = _places(merged, quiet=batch.is_quiet)
+    write_report(batch, ranking, places, bank=bank, reference=reference, path=report)
     return code
+
+
+def _places(merged: MergedRuns, *, quiet: bool) -> Places:
+    """Returns where the images of the rows lie, and says how many are not what was ranked any more."""
+    places, changed = Places(), 0
+    for found, answer in merged.placed():
+        places.note(found, answer)
+        changed += found is None
+    if changed:
+        say(f"{changed} rows without a picture: their files hold something else than was ranked", quiet=quiet)
+    return places
+
+
+def _refuse_names(merged: MergedRuns, phi: Phi) -> None:
+    """Refuses runs whose journals name more than the policy lets the results say."""
+    found = parse_phi(merged.settings.phi)
+    if PHI.index(found) < PHI.index(phi):
+        raise LedgerError(
+            f"expected runs that were started with --phi {phi}, found {found}, which names more: give --phi {found}"
+        )
 
 
 def _write(merged: MergedRuns, out: Path | None, *, layout: Layout, is_named: bool, quiet: bool) -> int:

@@ -12,6 +12,7 @@ from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.settings import Part
 from semise_sdk.phi import Privacy
 from semise_sdk.readers import MAX_FILE_BYTES, FoundImage
+from semise_sdk.references import ReferenceBank
 
 PAGE = 1000
 
@@ -141,6 +142,23 @@ def hash_input(path: Path) -> str | None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
+
+
+def sha256_of_reference(bank: ReferenceBank, images: Iterable[Path] | None) -> str:
+    """Returns the sha256 of what severity is measured from.
+
+    Of given images, their content: their vectors differ in the last bits from one engine to the next, and parts of one
+    run may have different ones.
+
+    Args:
+        bank: The references.
+        images: The images that they were made of; None for the bundle's own bank.
+    """
+    if images is None:
+        content = bank.vectors.astype("<f4").tobytes()
+    else:
+        content = " ".join(sorted(hash_input(path) or "" for path in images)).encode()
+    return hashlib.sha256(f"{bank.mode} {bank.vectors.shape}".encode() + b"\0" + content).hexdigest()
 
 
 def as_blob(text: str) -> bytes:

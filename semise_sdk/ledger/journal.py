@@ -14,8 +14,7 @@ from semise_sdk.ledger import database
 from semise_sdk.ledger.answers import Answer, Answered, answer_of, fields_of
 from semise_sdk.ledger.audit import AUDIT, AuditTrail, Event, Head
 from semise_sdk.ledger.database import JOURNAL, database_errors, transaction
-from semise_sdk.ledger.inputs import Input, from_blob, listed
-from semise_sdk.readers import FoundImage
+from semise_sdk.ledger.inputs import Input, Listed, from_blob, listed
 from semise_sdk.writers import utf8_text
 
 # As `postprocess.ranked` sorts: what needs a human first, what could not be read last.
@@ -218,16 +217,21 @@ def stored_answers(
             yield answer_of(kind, fields, grades=grades, file=file, status=status, reason=told)
 
 
-def placed(connection: sqlite3.Connection, by_name: Iterable[Answer]) -> Iterator[tuple[FoundImage, Answer]]:
-    """Yields every file of ``found`` that has an answer with that answer, sorted by its own name, which it bears.
+def placed(connection: sqlite3.Connection, by_name: Iterable[Answer]) -> Iterator[tuple[Listed, Answer]]:
+    """Yields every row of ``found`` that has an answer with that answer, sorted by its own name, which it bears.
 
     Args:
         connection: The journal, with its table ``found``.
         by_name: The answers of :func:`stored_answers` for ``only_found``, without an order of their own.
     """
-    files = listed(connection, "answer.number IS NOT NULL")
-    for item, answer in zip(files, by_name, strict=True):  # both by name, then by folder
-        yield item.found, answer
+    return zip(listed(connection, "answer.number IS NOT NULL"), by_name, strict=True)  # both by name, then by folder
+
+
+def answered_sha256(connection: sqlite3.Connection, item: Listed) -> str | None:
+    """Returns the sha256 of what a file held when it was answered; None for one that could not be read as a file."""
+    with database_errors():
+        row = connection.execute("SELECT input_sha256 FROM answer WHERE identity = ?", (item.identity,)).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
 
 
 def _event(entry: Entry, fields: dict[str, object], now: str) -> Event:

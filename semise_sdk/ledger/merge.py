@@ -12,8 +12,8 @@ from typing import Self
 from semise_sdk.errors import LedgerError
 from semise_sdk.ledger.database import JOURNAL, connect_read_only, database_errors
 from semise_sdk.ledger.folder import KEY
-from semise_sdk.ledger.inputs import list_inputs
-from semise_sdk.ledger.journal import BY_SEVERITY, placed, stored_answers
+from semise_sdk.ledger.inputs import hash_input, list_inputs
+from semise_sdk.ledger.journal import BY_SEVERITY, answered_sha256, placed, stored_answers
 from semise_sdk.ledger.settings import Part, RunSettings
 from semise_sdk.phi import Privacy, parse_phi, read_key
 from semise_sdk.postprocess import severity_order
@@ -116,11 +116,14 @@ class MergedRuns:
         parts = (stored_answers(run.connection, Severity, grades=grades, order=BY_SEVERITY) for run in self.runs)
         return heapq.merge(*parts, key=severity_order)
 
-    def placed(self) -> Iterator[tuple[FoundImage, Severity]]:
-        """Yields every file that was given by name with its answer, part by part."""
+    def placed(self) -> Iterator[tuple[FoundImage | None, Severity]]:
+        """Yields every file that was given by name with its answer, part by part; None for one that changed since."""
         grades = len(self.settings.labels)
         for run in self.runs:
-            yield from placed(run.connection, stored_answers(run.connection, Severity, grades=grades, only_found=True))
+            answers = stored_answers(run.connection, Severity, grades=grades, only_found=True)
+            for item, answer in placed(run.connection, answers):
+                is_the_same = hash_input(item.found.path) == answered_sha256(run.connection, item)
+                yield item.found if is_the_same else None, answer
 
     def __enter__(self) -> Self:
         return self

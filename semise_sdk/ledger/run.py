@@ -148,7 +148,7 @@ class Ledger(Generic[Answer]):
 
     def placed(self) -> Iterator[tuple[FoundImage, Answer]]:
         """Yields every file that is still there with its answer, sorted by its own name, which it bears."""
-        return placed(self._journal.connection, self.by_name())
+        return ((item.found, answer) for item, answer in placed(self._journal.connection, self.by_name()))
 
     def counts(self) -> Counter[str]:
         """Returns how many of the files that are still there have each status."""

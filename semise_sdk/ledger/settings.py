@@ -12,7 +12,6 @@ from typing import Self
 
 from semise_sdk.errors import LedgerError, OptionError
 from semise_sdk.phi import PHI
-from semise_sdk.references import ReferenceBank
 from semise_sdk.results import INTENDED_USE
 
 SCHEMA = 1
@@ -68,7 +67,8 @@ class RunSettings:
         key: Fingerprint of the key of the pseudonyms.
         part: ``i/n``.
         reference: What severity was measured from, as the policy lets it be named; None for no severity.
-        reference_sha256: Of the reference bank; None for no severity.
+        reference_sha256: Of what severity is measured from (see :func:`semise_sdk.ledger.inputs.sha256_of_reference`);
+            None for no severity.
         labels: The grades that the model gives probabilities of, in order.
         sdk_version: Of the SDK that started the run.
         created: When, ISO 8601 in UTC.
@@ -153,12 +153,6 @@ _MUST_AGREE = {
     "decoding": "--decode",
 }
 _SPEAKABLE = ("command", "precision", "phi", "part", "decoding")
-
-
-def bank_sha256(bank: ReferenceBank) -> str:
-    """Returns the sha256 of a reference bank: of its mode and its vectors."""
-    shape = f"{bank.mode} {bank.vectors.shape}".encode()
-    return hashlib.sha256(shape + b"\0" + bank.vectors.astype("<f4").tobytes()).hexdigest()
 
 
 def absolute(paths: tuple[Path, ...]) -> tuple[str, ...]:

@@ -35,19 +35,19 @@ class Places:
     """Where the image of each row lies; two images may share a name, when they come from two folders."""
 
     def __init__(self) -> None:
-        self._paths: defaultdict[tuple[str, float | None], list[Path]] = defaultdict(list)
+        self._paths: defaultdict[tuple[str, str, str, float | None], list[Path | None]] = defaultdict(list)
 
     @classmethod
-    def of(cls, answers: Iterable[tuple[FoundImage, Severity]]) -> Self:
+    def of(cls, answers: Iterable[tuple[FoundImage | None, Severity]]) -> Self:
         """Returns where the images of all ``answers`` lie."""
         places = cls()
         for found, answer in answers:
             places.note(found, answer)
         return places
 
-    def note(self, found: FoundImage, answer: Severity) -> None:
-        """Remembers where the image of an answer lies."""
-        self._paths[answer.file, answer.severity].append(found.path)
+    def note(self, found: FoundImage | None, answer: Severity) -> None:
+        """Remembers where the image of an answer lies; None for one that is there no more."""
+        self._paths[_key(answer)].append(None if found is None else found.path)
 
     def noted(self, answers: Iterable[tuple[FoundImage, Severity]]) -> Iterator[tuple[FoundImage, Severity]]:
         """Yields every answer once it is noted."""
@@ -56,15 +56,20 @@ class Places:
             yield found, answer
 
     def __call__(self, row: RankedImage) -> Path | None:
-        """Returns where a row's image lies, None if nobody noted it.
+        """Returns where a row's image lies, None for one that is there no more or that nobody noted.
 
-        Asked again for the same name and severity, it goes round those noted.
+        Asked again for a row that says the same, it goes round those noted.
         """
-        paths = self._paths.get((row.file, row.severity))
+        paths = self._paths.get(_key(row))
         if not paths:
             return None
         paths.append(paths.pop(0))
         return paths[-1]
+
+
+def _key(row: Severity | RankedImage) -> tuple[str, str, str, float | None]:
+    """Returns what tells a row from others of its name; rows without a severity differ by what became of them."""
+    return row.file, row.status, row.reason, row.severity
 
 
 class Illustrator:

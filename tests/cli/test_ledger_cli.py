@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -149,6 +150,44 @@ def test_a_merged_page_is_drawn_with_what_the_run_was_answered_from(capsys, proj
         assert (code, out) == (2, "")
         assert f"expected the {what} that the run was started with, found another" in err
         assert not (project / "page.html").exists()
+
+
+def test_a_merged_page_is_measured_from_the_given_reference_on_any_engine(capsys, project):
+    reference = f"images/ward_1/{CANARY}_3.png"
+    ranking(capsys, "-q", "--run", "run", "--reference", reference)
+    Path("copy.png").write_bytes(Path(reference).read_bytes())  # its content counts
+    merge = ("merge", "run", "--images", "images", "-q", "--report", "page.html", "--backend", "openvino")
+    assert answer(capsys, *merge, "--reference", "copy.png")[0] == 3
+    assert Path("page.html").is_file()
+
+
+def test_a_merged_page_shows_what_was_ranked_and_nothing_else(capsys, project):
+    ranking(capsys, "-q", "--run", "run")
+    merge = ("merge", "run", "--images", "images", "--report", "page.html")
+    assert answer(capsys, *merge)[0] == 3
+    pictures = Path("page.html").read_text().count("data:image/webp")
+    other = Path(f"images/ward_0/{CANARY}_0.png")
+    other.write_bytes(Path(f"images/ward_0/{CANARY}_2.png").read_bytes())  # another patient under the same name
+    _, _, err = answer(capsys, *merge)
+    assert "1 rows without a picture: their files hold something else than was ranked" in err
+    assert Path("page.html").read_text().count("data:image/webp") < pictures
+
+
+@pytest.mark.parametrize("phi", ["hash", "drop"])
+def test_merge_tells_no_names_where_the_site_wants_none(capsys, project, monkeypatch, phi):
+    ranking(capsys, "-q", "--run", "run", "--phi", "drop")
+    ranking(capsys, "-q", "--run", "named", "--phi", "keep")
+    monkeypatch.setenv("SEMISE_PHI", phi)
+    for named in (("--images", "images"), ("--images", "images", "--report", "page.html")):
+        code, out, err = answer(capsys, "merge", "run", *named)
+        assert (code, out) == (2, "")
+        assert f"expected no --phi {phi} with --images" in err
+    code, out, err = answer(capsys, "merge", "named")
+    assert (code, out) == (2, "")
+    assert f"expected runs that were started with --phi {phi}, found keep, which names more" in err
+    code, out, err = answer(capsys, "merge", "run")
+    assert code == 3
+    assert CANARY not in out + err
 
 
 def test_a_merged_page_needs_the_images(capsys, project):

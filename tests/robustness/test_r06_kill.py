@@ -229,7 +229,11 @@ def test_export(commands, few_moments, trained, tmp_path, figure):
     killed = 0
     for place, moment in enumerate(few_moments):
         out = tmp_path / f"bundle{place}"
+        is_replacing = place % 2 == 0
+        if is_replacing:
+            shutil.copytree(tmp_path / "whole", out)
         killed += export(out, seconds=moment * seconds)[0] == -signal.SIGKILL
+        assert not is_replacing or out.exists()  # a bundle that is in use is there at every moment
         assert not out.exists() or content(out, ignore=("manifest.json",)) == whole
         assert export(out)[0] == 0
         assert content(out, ignore=("manifest.json",)) == whole

@@ -62,8 +62,8 @@ def images(tmp_path_factory):
     return folder
 
 
-def row_of(file: str, severity: float | None = 0.5, status: str = "ok") -> RankedImage:
-    return RankedImage(rank=1, file=file, severity=severity, grade=None, status=status, reason="")
+def row_of(file: str, severity: float | None = 0.5, status: str = "ok", reason: str = "") -> RankedImage:
+    return RankedImage(rank=1, file=file, severity=severity, grade=None, status=status, reason=reason)
 
 
 def test_each_row_gets_the_pictures_of_its_own_image_in_order(predictor, images):
@@ -155,5 +155,22 @@ def test_places_go_round_images_of_one_name_and_severity(tmp_path):
     paths = [tmp_path / folder / "x.png" for folder in "ab"]
     for path in paths:
         places.note(FoundImage(path, "x.png"), Severity(file="x.png", status="error", reason="truncated: no"))
-    failed = row_of("x.png", None, "error")
+    failed = row_of("x.png", None, "error", "truncated: no")
     assert [places(failed) for _ in range(3)] == [*paths, paths[0]]
+
+
+def test_places_tell_two_unscored_images_of_one_name_apart(tmp_path):
+    """Rows are drawn from the last page to the first, and of failed ones nothing is: no order may tell them apart."""
+    places = Places()
+    outcomes = (("a", "error", "truncated: no"), ("b", "abstain", "blurred: no"), ("c", "abstain", "constant: no"))
+    for folder, status, reason in outcomes:
+        answer = Severity(file="x.png", status=status, reason=reason)
+        places.note(FoundImage(tmp_path / folder / "x.png", "x.png"), answer)
+    for folder, status, reason in reversed(outcomes):
+        assert places(row_of("x.png", None, status, reason)) == tmp_path / folder / "x.png"
+
+
+def test_places_know_what_is_there_no_more(tmp_path):
+    places = Places()
+    places.note(None, Severity(file="x.png", severity=0.2))
+    assert places(row_of("x.png", 0.2)) is None

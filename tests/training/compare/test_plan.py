@@ -258,6 +258,16 @@ def test_the_u_net_counts_for_nothing_where_no_masks_are_compared():
     assert not is_same_experiment(older, asked)
 
 
+def test_the_u_net_counts_for_nothing_where_labels_are_hidden():
+    """A cell of fewer labels trains none (see ``cell_config``)."""
+    older = plan(seeds=1).cells()[0].asked("data")
+    for fraction, is_same in ((1.0, False), (0.25, True)):
+        older["config"]["data"]["label_fraction"] = fraction
+        asked = copy.deepcopy(older)
+        asked["config"]["unet"]["prior"] = "none"
+        assert is_same_experiment(older, asked) == is_same
+
+
 def test_another_value_data_or_protocol_is_another_experiment():
     asked = plan(seeds=1).cells()[0].asked("data")
     assert is_same_experiment(asked, asked)

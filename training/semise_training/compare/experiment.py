@@ -42,9 +42,14 @@ def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]
 
 
 def _what_counts(asked: Mapping[str, object]) -> dict[str, object]:
+    """Returns what makes an experiment: without the U-Net's settings where none is trained."""
     config, protocol = asked.get("config"), asked.get("protocol")
-    has_unet = not isinstance(protocol, Mapping) or bool(protocol.get("masks", True))
-    if has_unet or not isinstance(config, Mapping):
+    if not isinstance(config, Mapping):
+        return dict(asked)
+    has_masks = not isinstance(protocol, Mapping) or bool(protocol.get("masks", True))
+    data = config.get("data")
+    has_every_label = not isinstance(data, Mapping) or data.get("label_fraction", 1.0) == 1
+    if has_masks and has_every_label:
         return dict(asked)
     return {**asked, "config": {name: section for name, section in config.items() if name != "unet"}}
 
