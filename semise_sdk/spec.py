@@ -14,6 +14,7 @@ from semise_sdk.errors import SpecError
 Fit = Literal["stretch", "letterbox"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 Colour = Literal["rgb", "grey"]
+DicomLaterality = Literal["any", "known", "left", "right"]
 IntensityKind = Literal["full_range", "window", "percentile", "dicom_voi"]
 Projection = Literal["heads", "identity"]
 ReferenceHead = Literal["severity", "projection"]
@@ -95,6 +96,8 @@ class DicomPolicy:
         frames: Which of several frames is read: ``first``, ``middle`` (the later of two), or ``fail`` to refuse them.
         burned_in: What happens to images whose header says that text is burned into the pixels.
         for_processing: What happens to raw images, which no display is meant to show.
+        laterality: Which side of the body it takes: ``any``, ``known`` for those whose header names one (or says that
+            the organ is unpaired), ``left`` or ``right`` for that side alone. A missing one is never guessed.
 
     Example:
         >>> DicomPolicy(sop_classes=("OP", "1.2.840.10008.5.1.4.1.1.2")).frames
@@ -105,6 +108,7 @@ class DicomPolicy:
     frames: DicomFrame = "first"
     burned_in: Verdict = "accept"
     for_processing: Verdict = "refuse"
+    laterality: DicomLaterality = "any"
 
     def __post_init__(self) -> None:
         families = get_args(DicomFamily)
@@ -116,6 +120,7 @@ class DicomPolicy:
         _require("frames", self.frames, get_args(DicomFrame))
         _require("burned_in", self.burned_in, get_args(Verdict))
         _require("for_processing", self.for_processing, get_args(Verdict))
+        _require("laterality", self.laterality, get_args(DicomLaterality))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,6 +131,7 @@ class TestDicomPolicy:
             {"frames": "last"},
             {"burned_in": "maybe"},
             {"for_processing": ""},
+            {"laterality": "L"},
         ],
     )
     def test_wrong_values_are_named(self, wrong: dict[str, object]) -> None:

@@ -123,7 +123,7 @@ def _facts(model: ModelInfo) -> list[str]:
         f"Input: {spec.height} x {spec.width} pixels, {spec.colour}, {spec.fit}, {spec.interpolation}, intensity "
         f"policy {spec.intensity}",
         f"DICOM: {', '.join(spec.dicom.sop_classes)}; of several frames: {spec.dicom.frames}; text burned in: "
-        f"{spec.dicom.burned_in}; for processing: {spec.dicom.for_processing}",
+        f"{spec.dicom.burned_in}; for processing: {spec.dicom.for_processing}; side: {spec.dicom.laterality}",
         f"Grades, from healthy to most severe: {', '.join(model.labels)}",
         "Answers: severity (cosine distance to the reference, 0 to 2)"
         + (", grade" if model.has_classifier else "")

@@ -308,6 +308,50 @@ class TestPolicy:
         assert "text burned into the pixels, says the header" in read_image(data).notes
         assert read_image(dicom(GREY, BurnedInAnnotation="NO"), dicom=DicomPolicy(burned_in="refuse")).width == 8
 
+    def test_a_side_that_the_header_does_not_name_is_not_guessed(self, dicom) -> None:
+        plain = dicom(GREY)
+        assert read_image(plain).width == 8
+        for side in ("known", "left", "right"):
+            error = refusal(plain, dicom=DicomPolicy(laterality=side))
+            assert error.code == "no_laterality"
+            assert "found none; have it added, or use a bundle that takes any" in str(error)
+
+    @pytest.mark.parametrize(("named", "taken"), [("L", "left"), ("R", "right"), ("B", None), ("U", None)])
+    def test_a_model_of_one_side_takes_that_side_alone(self, dicom, named, taken) -> None:
+        data = dicom(GREY, Laterality=named)
+        assert read_image(data, dicom=DicomPolicy(laterality="known")).width == 8
+        for side in ("left", "right"):
+            if side == taken:
+                assert read_image(data, dicom=DicomPolicy(laterality=side)).width == 8
+            else:
+                error = refusal(data, dicom=DicomPolicy(laterality=side))
+                assert error.code == "other_laterality"
+                assert f"expected an image of the {side} side, found laterality {named}" in str(error)
+
+    def test_the_side_of_the_image_goes_before_that_of_the_series(self, dicom) -> None:
+        data = dicom(GREY, ImageLaterality="R", Laterality="L")
+        assert read_image(data, dicom=DicomPolicy(laterality="right")).width == 8
+        assert refusal(data, dicom=DicomPolicy(laterality="left")).code == "other_laterality"
+        assert refusal(dicom(GREY, Laterality="CANARY"), dicom=DicomPolicy(laterality="left")).code == "no_laterality"
+
+    @pytest.mark.parametrize("is_shared", [True, False])
+    def test_the_side_of_a_frame(self, dicom, is_shared) -> None:
+        pydicom = pytest.importorskip("pydicom")
+
+        def group(side: str):
+            item, anatomy = pydicom.Dataset(), pydicom.Dataset()
+            anatomy.FrameLaterality = side
+            item.FrameAnatomySequence = [anatomy]
+            return item
+
+        sides = {"SharedFunctionalGroupsSequence": [group("R")]}
+        if not is_shared:
+            sides = {"PerFrameFunctionalGroupsSequence": [group("L"), group("R")]}
+        data = dicom(np.stack([GREY, GREY]), Laterality="L", **sides)
+        policy = DicomPolicy(laterality="right", frames="middle")
+        assert read_image(data, dicom=policy).width == 8
+        assert refusal(data, dicom=DicomPolicy(laterality="left", frames="middle")).code == "other_laterality"
+
     def test_what_no_answer_shows_is_noted(self, dicom) -> None:
         data = dicom(
             GREY, PixelSpacing=[0.2, 0.1], PatientOrientation=["A", "FR"], ImageLaterality="R",

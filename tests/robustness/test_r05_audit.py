@@ -1,6 +1,7 @@
 """R5: while a predictor loads and runs, nothing is unpickled, compiled, started or sent: by Python's audit hook."""
 
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -76,10 +77,27 @@ def images(tmp_path_factory):
     return folder
 
 
+def write_dicom(dicom, folder) -> int:
+    """Writes an image for each codec that a DICOM file may be decoded by, and returns how many there are."""
+    from pydicom import dcmread, uid
+
+    plain = dicom(np.arange(6400, dtype=np.uint16).reshape(80, 80))
+    (folder / "plain.dcm").write_bytes(plain)
+    codecs = (uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless)
+    for codec in codecs:
+        dataset = dcmread(io.BytesIO(plain))
+        dataset.compress(codec)
+        dataset.save_as(folder / f"{codec}.dcm")
+    return 1 + len(codecs)
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-def test_nothing_is_unpickled_compiled_started_or_sent(backend, kind, write_colour_bundle, images, figure, tmp_path):
+def test_nothing_is_unpickled_compiled_started_or_sent(
+    backend, kind, write_colour_bundle, images, dicom, figure, tmp_path
+):
     pytest.importorskip(backend)
+    codecs = write_dicom(dicom, images)
     bundle = write_colour_bundle(tmp_path / "bundle")
     if kind == "archive":
         pack(bundle, tmp_path / "bundle.semise")
@@ -90,7 +108,7 @@ def test_nothing_is_unpickled_compiled_started_or_sent(backend, kind, write_colo
     statuses, events, counts = run(bundle, images, backend, warm=warm)
     figure(f"{backend}, {kind}: pickles, code, processes, sockets", len(events))
     assert statuses.count("error") == 2
-    assert len(statuses) == 6
+    assert len(statuses) == 6 + codecs
     assert events == []
     assert counts["open"] > 5  # the hook was there
 

@@ -92,6 +92,7 @@ def test_full_and_read_only_disks(disk, images, semise, colour_bundle, tmp_path,
     old = disk / "old.csv"
     old.write_bytes(b"the old ranking")
     assert semise("rank", images, *bundle, "--run", disk / "whole")[:2] == (0, whole)
+    (disk / "old.html").write_bytes(b"the old page")
     before = {path.name: path.read_bytes() for path in (disk / "whole").iterdir()}
 
     filler = fill(disk, 8192)
@@ -103,7 +104,9 @@ def test_full_and_read_only_disks(disk, images, semise, colour_bundle, tmp_path,
         refused(semise("embed", images, *bundle, "--out", disk / "old.npz"), full),
         refused(semise("rank", images, *bundle, "--run", disk / "new", "--phi", "keep"), ""),
         refused(semise("merge", disk / "whole", "--out", old), full),
+        refused(semise("rank", images, *bundle, "--report", disk / "old.html", "--out", tmp_path / "r.csv"), full),
     ]
+    assert (disk / "old.html").read_bytes() == b"the old page"
     assert old.read_bytes() == b"the old ranking"
     assert not (disk / "old.npz").exists()
     assert not (tmp_path / "m.csv").exists()

@@ -46,10 +46,16 @@ def sample(image: Path) -> Sample:
 
 
 def test_the_configuration_says_which_dicom_a_model_takes():
-    given = {"sop_classes": ["MG", CT], "frames": "middle", "burned_in": "refuse", "for_processing": "accept"}
+    given = {
+        "sop_classes": ["MG", CT],
+        "frames": "middle",
+        "burned_in": "refuse",
+        "for_processing": "accept",
+        "laterality": "left",
+    }
     config = build_config("recommended", {"data": {"manifest": "data.csv"}, "input": {"dicom": given}})
     assert config.input.spec().dicom == DicomPolicy(
-        sop_classes=("MG", CT), frames="middle", burned_in="refuse", for_processing="accept"
+        sop_classes=("MG", CT), frames="middle", burned_in="refuse", for_processing="accept", laterality="left"
     )
     plain = build_config("recommended", {"data": {"manifest": "data.csv"}})
     assert plain.input.spec().dicom == DicomPolicy()

@@ -14,6 +14,7 @@ from semise_sdk.spec import (
     ClassifierHead,
     Colour,
     DicomFrame,
+    DicomLaterality,
     DicomPolicy,
     Fit,
     InputSpec,
@@ -71,6 +72,7 @@ class DicomConfig(Section):
     frames: DicomFrame = "first"
     burned_in: Verdict = "accept"
     for_processing: Verdict = "refuse"
+    laterality: DicomLaterality = "any"
 
     def policy(self) -> DicomPolicy:
         """Returns the policy."""
@@ -79,6 +81,7 @@ class DicomConfig(Section):
             frames=self.frames,
             burned_in=self.burned_in,
             for_processing=self.for_processing,
+            laterality=self.laterality,
         )
 
 

@@ -25,8 +25,8 @@ def read_dicom(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -
 
     Raises:
         ImageReadError: ``missing_package``, ``unsupported_sop_class``, ``unsupported_transfer_syntax``,
-            ``unsupported_format``, ``for_processing``, ``burned_in``, ``several_frames``, ``too_many_pixels``,
-            ``truncated`` or ``damaged``.
+            ``unsupported_format``, ``for_processing``, ``burned_in``, ``several_frames``, ``no_laterality``,
+            ``other_laterality``, ``too_many_pixels``, ``truncated`` or ``damaged``.
     """
     try:
         from semise_sdk.readers.dicom.decode import decode

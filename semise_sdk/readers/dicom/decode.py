@@ -20,7 +20,7 @@ from semise_sdk.readers.dicom.header import (
     read_pixels,
     transfer_syntax,
 )
-from semise_sdk.readers.dicom.policy import check_policy, chosen_frame, notes_on
+from semise_sdk.readers.dicom.policy import check_laterality, check_policy, chosen_frame, notes_on
 from semise_sdk.readers.quiet import hush, quiet
 from semise_sdk.readers.raster import check_size
 from semise_sdk.record import ImageRecord, Pixels
@@ -45,12 +45,13 @@ def decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> Im
 def _decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> ImageRecord:
     syntax = transfer_syntax(data)
     check_items(data, syntax)
-    header = read_header(data)
+    header = read_header(data, with_frames=policy.laterality != "any")
     check_policy(header, policy)
     codec = codec_for(syntax)
     layout = Layout.of(header)
     check_size(layout.columns, layout.rows, max_pixels)
     index = chosen_frame(layout.frames, policy)
+    check_laterality(header, index, policy)
     notes = [f"{codec.name} decoded by {codec.package}"]
     if layout.frames > 1:
         notes.append(f"frame {index + 1} of {layout.frames}")

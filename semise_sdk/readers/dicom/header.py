@@ -26,13 +26,13 @@ _IMAGE = (
 _MEANING = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
     "VOILUTSequence", "PresentationLUTShape", "PresentationLUTSequence", "PixelPresentation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData",
 )  # fmt: skip
+_FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _PIXELS = ("PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -72,14 +72,20 @@ def check_items(data: bytes, syntax: str) -> None:
         raise ImageReadError("unsupported_format", f"expected at most {MAX_ITEMS:,} items in a file, found {found:,}")
 
 
-def read_header(data: bytes) -> Dataset:
-    """Returns what the header says of the image, without its pixels and the tables that give them their meaning."""
-    return dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(_IMAGE))
+def read_header(data: bytes, *, with_frames: bool = False) -> Dataset:
+    """Returns what the header says of the image, without its pixels and the tables that give them their meaning.
+
+    Args:
+        data: The file.
+        with_frames: Whether to parse what it says of each frame, too.
+    """
+    tags = [*_IMAGE, *(_FRAMES if with_frames else ())]
+    return dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=tags)
 
 
 def read_pixels(data: bytes) -> Dataset:
     """Returns the data set with its pixels, encoded as they are, and all that gives them their meaning."""
-    return dcmread(BytesIO(data), specific_tags=[*_IMAGE, *_MEANING, *_PIXELS])
+    return dcmread(BytesIO(data), specific_tags=[*_IMAGE, *_MEANING, *_FRAMES, *_PIXELS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

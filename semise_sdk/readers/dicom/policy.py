@@ -56,6 +56,29 @@ def chosen_frame(frames: int, policy: DicomPolicy) -> int:
     return frames // 2 if policy.frames == "middle" else 0
 
 
+def check_laterality(header: Dataset, index: int, policy: DicomPolicy) -> None:
+    """Refuses a frame, counted from 0, of a side that the policy does not take.
+
+    Raises:
+        ImageReadError: ``no_laterality`` where the header does not say which side it is, else ``other_laterality``.
+    """
+    if policy.laterality == "any":
+        return
+    found = _laterality(header, index)
+    if not found:
+        raise ImageReadError(
+            "no_laterality",
+            "expected the header to say which side of the body it is (ImageLaterality, FrameLaterality or Laterality), "
+            "found none; have it added, or use a bundle that takes any",
+        )
+    if policy.laterality != "known" and found != policy.laterality[0].upper():
+        raise ImageReadError(
+            "other_laterality",
+            f"expected an image of the {policy.laterality} side, found laterality {found}; leave the file out, or use "
+            "a bundle that takes it",
+        )
+
+
 def notes_on(header: Dataset) -> Iterator[str]:
     """Yields what the header says that no answer shows: sentences of numbers and the standard's own terms."""
     if _is_burned_in(header):
@@ -69,9 +92,21 @@ def notes_on(header: Dataset) -> Iterator[str]:
     directions = [str(part) for part in header.get("PatientOrientation") or ()]
     if len(directions) == 2 and all(map(_DIRECTIONS.fullmatch, directions)):
         yield f"orientation {'/'.join(directions)}, not applied"
-    laterality = str(header.get("ImageLaterality") or header.get("Laterality") or "")
-    if laterality in ("R", "L", "B", "U"):
+    if laterality := _laterality(header):
         yield f"laterality {laterality}"
+
+
+def _laterality(header: Dataset, index: int = 0) -> str:
+    """Returns R, L, B (both) or U (unpaired), the most special that the header gives; empty for none of them."""
+    groups = [header.get("SharedFunctionalGroupsSequence"), header.get("PerFrameFunctionalGroupsSequence")]
+    items = [*(groups[0] or ())[:1], *(groups[1] or ())[index : index + 1]]
+    anatomy = [part for item in items for part in item.get("FrameAnatomySequence") or ()]
+    values = [
+        header.get("ImageLaterality"),
+        *(part.get("FrameLaterality") for part in anatomy),
+        header.get("Laterality"),
+    ]
+    return next((str(value) for value in values if str(value) in ("R", "L", "B", "U")), "")
 
 
 def _sop_class(header: Dataset) -> str:
