@@ -97,6 +97,39 @@ def test_fewer_labels_end_at_all_of_them_with_the_same_alpha(tables):
     assert full.estimates["kendall_tau"] == row(tables.alphas, alpha="0.1").estimates["kendall_tau"]
 
 
+def test_differences_with_fewer_labels_are_of_the_same_labels(cells, make_cell, make_answers, tmp_path):
+    better = make_cell("semise-labeled", fraction=0.1, test=make_answers(0, shift=2.0))
+    others = [cell for cell in cells if not (cell.key.name == "semise-labeled" and cell.key.fold == 0)]
+    tables = build_tables([*others, better], part="test", repeats=40)
+    (found,) = tables.fraction_differences
+    assert found.keys == {"method": "semise-labeled", "label_fraction": "0.1"}
+    own = row(tables.fractions, method="semise", label_fraction="0.1").estimates["maee"].value
+    other = row(tables.fractions, method="semise-labeled", label_fraction="0.1").estimates["maee"].value
+    assert found.estimates["maee"].value == pytest.approx(own - other)
+    assert found.estimates["maee"].value > 0
+    write_tables(tmp_path, tables)
+    with (tmp_path / "label_differences.csv").open(newline="") as stream:
+        lines = {line["metric"]: line for line in csv.DictReader(stream)}
+    assert lines["maee"]["label_fraction"] == "0.1"
+    assert float(lines["maee"]["difference"]) == pytest.approx(own - other, abs=1e-6)
+    assert "## semise minus each other row of the same labels" in markdown(tables)
+
+
+def test_the_tables_say_how_many_pairs_were_drawn(cells, make_cell, tmp_path):
+    drawn = {"epochs": 5, "pairs_per_epoch": 64, "pairing": "sampled"}
+    faithful = [make_cell("semise-faithful", fold=fold) for fold in range(3)]
+    for fold, cell in enumerate(faithful):
+        cell.config.update(phase1=drawn, phase2={**drawn, "epochs": 4 + fold % 2})
+    tables = build_tables([*cells, *faithful], part="test", repeats=5)
+    said = (
+        "semise-faithful draws its pairs, where the paper draws 1e5 an epoch: 320 in phase 1 and 256 to 320 in phase 2."
+    )
+    assert list(tables.sampled) == ["semise-faithful"]
+    assert said in markdown(tables)
+    write_page(tmp_path / "page.html", [*cells, *faithful], tables, [])
+    assert said in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_row_that_lacks_a_fold_says_so_and_is_paired_on_the_others(cells, make_answers, tmp_path):
     """It is the best of all on the folds that it has, and is marked, not chosen."""
     strong = [

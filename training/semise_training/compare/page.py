@@ -12,7 +12,7 @@ from semise_sdk.atomic import write_text
 from semise_training.compare.cells import Cell
 from semise_training.compare.figures import Drawn
 from semise_training.compare.tables import Tables
-from semise_training.compare.write import Entry, Section, cells_of, entries_of, gaps_of, note_on, row_name, sections_of
+from semise_training.compare.write import Entry, Section, cells_of, entries_of, notes_of, row_name, sections_of
 
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 
@@ -35,7 +35,7 @@ def write_page(path: Path, cells: Sequence[Cell], tables: Tables, figures: Seque
     ]
     shown = [{"title": figure.title, "source": _data_uri(figure)} for figure in figures]
     title = f"Comparison of {len(tables.rows)} systems on the {'test' if tables.part == 'test' else 'validation'} part"
-    notes = [note_on(tables), *gaps_of(tables)]
+    notes = notes_of(tables)
     write_text(path, page.render(title=title, notes=notes, sections=sections, figures=shown, facts=facts_of(cells)))
 
 

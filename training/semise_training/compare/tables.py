@@ -88,7 +88,9 @@ class Tables:
         alphas: ``semise`` at each alpha; empty for one alone.
         chosen: In how many splits each alpha was chosen.
         fractions: The systems at each share of the labels; empty for one alone.
+        fraction_differences: ``semise`` minus each other system at the same share of the labels.
         absent: Systems without a single cell, and why.
+        sampled: Systems that draw their pairs, and how many they drew.
     """
 
     part: str
@@ -100,7 +102,9 @@ class Tables:
     alphas: tuple[TableRow, ...] = ()
     chosen: Mapping[float, int] = field(default_factory=dict)
     fractions: tuple[TableRow, ...] = ()
+    fraction_differences: tuple[TableRow, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
+    sampled: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_tables(
@@ -135,7 +139,9 @@ def build_tables(
         alphas=tuple(maker.alphas(choices, found)) if len(found) > 1 else (),
         chosen=_times_chosen(choices, found) if len(found) > 1 else {},
         fractions=tuple(maker.fractions(cells)),
+        fraction_differences=tuple(maker.fraction_differences(cells)),
         absent=maker.absent(systems),
+        sampled={name: drawn for name, of_name in systems.items() if (drawn := sampled_pairs(of_name))},
     )
 
 
@@ -194,14 +200,8 @@ class _Maker:
         rows = []
         for name, cells in systems.items():
             others = [cell for cell in cells if _place(cell) in own]
-            if name == BASELINE or not others:
-                continue
-            first = [self._measure(own[_place(cell)]) for cell in others]
-            second = [self._measure(cell) for cell in others]
-            estimates = {
-                metric: difference(_column(first, metric), _column(second, metric)) for metric in (*TABLE1, *TABLE2)
-            }
-            rows.append(TableRow({"method": name}, estimates, len(others), len(places)))
+            if name != BASELINE and others:
+                rows.append(self._difference({"method": name}, own, others, places, names=(*TABLE1, *TABLE2)))
         return rows
 
     def alphas(self, cells: Sequence[Cell], alphas: Sequence[float]) -> list[TableRow]:
@@ -220,6 +220,34 @@ class _Maker:
             for name, of_name in curves.items()
             for fraction in sorted(of_name)
         ]
+
+    def fraction_differences(self, cells: Sequence[Cell]) -> list[TableRow]:
+        """Returns ``semise`` minus each other row that learned from the same labels, in the same splits."""
+        curves = _curves(cells)
+        places = _places([curve for of_name in curves.values() for curve in of_name.values()])
+        rows = []
+        for name, of_name in curves.items():
+            for fraction in sorted(of_name):
+                own = {_place(cell): cell for cell in curves.get(BASELINE, {}).get(fraction, ())}
+                others = [cell for cell in of_name[fraction] if own.get(_place(cell), cell) is not cell]
+                if others:
+                    keys = {"method": name, "label_fraction": f"{fraction:g}"}
+                    rows.append(self._difference(keys, own, others, places, names=TABLE1))
+        return rows
+
+    def _difference(
+        self,
+        keys: Mapping[str, str],
+        own: Mapping[Place, Cell],
+        others: Sequence[Cell],
+        places: Collection[Place],
+        *,
+        names: Sequence[str],
+    ) -> TableRow:
+        first = [self._measure(own[_place(cell)]) for cell in others]
+        second = [self._measure(cell) for cell in others]
+        estimates = {name: difference(_column(first, name), _column(second, name)) for name in names}
+        return TableRow(keys, estimates, len(others), len(places))
 
     def _row(
         self,
@@ -270,6 +298,19 @@ def collapsed_share(answers: Sequence[Answers], *, loss: Loss = "weighted", deco
         for decided in each.heads[loss].decided[decoding]
     ]
     return sum(verdicts) / len(verdicts)
+
+
+def sampled_pairs(cells: Sequence[Cell]) -> str:
+    """Returns how many pairs cells drew, ``320 in phase 1 and 256 to 320 in phase 2``; empty for all of each batch."""
+    found = []
+    for phase in ("phase1", "phase2"):
+        settings = [section for cell in cells if isinstance(section := cell.config.get(phase), Mapping)]
+        sampled = [each for each in settings if each.get("pairing") == "sampled"]
+        drawn = {int(each["epochs"]) * int(each["pairs_per_epoch"]) for each in sampled} - {0}
+        if drawn:
+            ends = dict.fromkeys(map(str, (min(drawn), max(drawn))))
+            found.append(f"{' to '.join(ends)} in phase {phase[-1]}")
+    return " and ".join(found)
 
 
 def _column(measured: Sequence[Measured], name: str) -> list[CellFigures]:

@@ -23,7 +23,7 @@ def write_tables(root: Path, tables: Tables) -> list[Path]:
     """Writes the tables that have rows, and returns their files.
 
     ``table1.csv``, ``table2.csv``, ``heads.csv``, ``differences.csv``, ``alphas.csv``, ``label_fractions.csv``,
-    ``tables.md`` and ``comparison.json``; a table that has become empty is deleted.
+    ``label_differences.csv``, ``tables.md`` and ``comparison.json``; a table that has become empty is deleted.
 
     Raises:
         OutputError: a file could not be written.
@@ -35,6 +35,7 @@ def write_tables(root: Path, tables: Tables) -> list[Path]:
         "differences.csv": _long(tables.differences),
         "alphas.csv": _wide(tables.alphas, TABLE1, more={"chosen": _chosen(tables)}),
         "label_fractions.csv": _wide(tables.fractions, TABLE1),
+        "label_differences.csv": _long(tables.fraction_differences),
         "tables.md": markdown(tables),
         "comparison.json": json.dumps(to_json(tables), indent=1, allow_nan=False) + "\n",
     }
@@ -59,7 +60,9 @@ def to_json(tables: Tables) -> dict[str, object]:
         "alphas": [_row_json(row) for row in tables.alphas],
         "alpha_chosen_in_splits": {f"{alpha:g}": times for alpha, times in tables.chosen.items()},
         "label_fractions": [_row_json(row) for row in tables.fractions],
+        f"{BASELINE}_minus_at_label_fractions": [_row_json(row) for row in tables.fraction_differences],
         "incomplete": gaps_of(tables),
+        "sampled_pairs": dict(tables.sampled),
     }
 
 
@@ -87,6 +90,12 @@ def sections_of(tables: Tables) -> list[Section]:
         Section("Classifier losses and decodings", tables.heads, ("macro_f1", "maee", "recall", "kappa")),
         Section(f"{BASELINE} by alpha", tables.alphas, SHOWN),
         Section("Fewer labels", tables.fractions, SHOWN),
+        Section(
+            f"{BASELINE} minus each other row of the same labels",
+            tables.fraction_differences,
+            SHOWN,
+            is_difference=True,
+        ),
     ]
     return [section for section in sections if section.rows]
 
@@ -120,9 +129,18 @@ def gaps_of(tables: Tables) -> list[str]:
     ]
 
 
+def notes_of(tables: Tables) -> list[str]:
+    """Returns what is to be known before the tables are read, a paragraph each."""
+    sampled = [
+        f"{name} draws its pairs, where the paper draws 1e5 an epoch: {drawn}."
+        for name, drawn in tables.sampled.items()
+    ]
+    return [note_on(tables), *gaps_of(tables), *sampled]
+
+
 def markdown(tables: Tables) -> str:
     """Returns the tables for readers: value and 95 % interval, the best of each column in bold."""
-    paragraphs = [note_on(tables), *gaps_of(tables), *(_section(section) for section in sections_of(tables))]
+    paragraphs = [*notes_of(tables), *(_section(section) for section in sections_of(tables))]
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -215,10 +233,10 @@ def _long(rows: Sequence[TableRow]) -> str:
     """Returns CSV of one line for each row and metric, with the pairs that it rests on."""
     if not rows:
         return ""
-    lines = [["method", "metric", "difference", "sd", "low", "high", "n", "pairs", "of"]]
+    lines = [[*rows[0].keys, "metric", "difference", "sd", "low", "high", "n", "pairs", "of"]]
     for row in rows:
         lines += [
-            [row.keys["method"], name, *_cells(each), str(each.n), str(row.cells), str(row.of)]
+            [*row.keys.values(), name, *_cells(each), str(each.n), str(row.cells), str(row.of)]
             for name, each in row.estimates.items()
         ]
     return _csv(lines)
