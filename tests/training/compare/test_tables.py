@@ -285,10 +285,27 @@ def test_cells_of_two_protocols_are_not_mixed(cells, tmp_path, change, said):
     other = dataclasses.replace(cells[3], **change)
     for cell in (cells[4], other):
         write_cell(Folder(tmp_path).cell(cell.key), cell)
-    with pytest.raises(DataError, match="one protocol, split, canvas and encoder") as caught:
+    with pytest.raises(DataError, match="one protocol, split, canvas, encoder and U-Net") as caught:
         read_cells(tmp_path)
     assert said in str(caught.value)
     assert other.key.slug in str(caught.value)
+
+
+def test_u_nets_of_two_recipes_are_not_mixed_but_a_variant_may_have_its_own(make_cell, tmp_path):
+    def write(name: str, method: str, **unet: object) -> None:
+        config = {"unet": {"epochs": 12, **unet}}
+        cell = dataclasses.replace(
+            make_cell(name), method=method, asked={"config": config, "protocol": {"masks": True}}
+        )
+        write_cell(Folder(tmp_path).cell(cell.key), cell)
+
+    write("conpro", "conpro")  # of before there was a prior
+    write("semise-prior", "semise", prior="lesions", selection="pooled_dice")
+    write("semise", "semise", prior="none", selection="dice")
+    assert len(read_cells(tmp_path)) == 3
+    write("semise", "semise", prior="lesions", selection="dice")
+    with pytest.raises(DataError, match=r"unet.prior none \(conpro.*\) and lesions \(semise"):
+        read_cells(tmp_path)
 
 
 def test_cells_of_folds_and_of_a_random_split_are_not_mixed(make_cell, tmp_path):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ValidationError
 
 from semise_training.compare.cells import Cell
 from semise_training.compare.plan import PlannedCell
-from semise_training.config import EncoderConfig, InputConfig
+from semise_training.config import EncoderConfig, InputConfig, UnetConfig, as_it_was
 
 Setup = Mapping[str, object]
 
@@ -22,6 +22,16 @@ def planned_setup(planned: PlannedCell) -> Setup:
     config = asked["config"]
     assert isinstance(config, Mapping)  # noqa: S101  # made by portable
     return _setup(config, planned.protocol_json(), folds=planned.key.folds, weights=asked["weights"])
+
+
+def unet_of(cell: Cell) -> Setup:
+    """Returns the U-Net's settings that a method's own cell was asked for; none of a variant, which may have others."""
+    return _unet(cell.key.name, cell.method, cell.asked)
+
+
+def planned_unet(planned: PlannedCell) -> Setup:
+    """Returns the same of a cell that is to be computed."""
+    return _unet(planned.key.name, planned.config.method, planned.asked(""))
 
 
 def mixture(setups: Iterable[tuple[str, Setup]]) -> str | None:
@@ -52,6 +62,14 @@ def _setup(config: Mapping[str, object], protocol: Mapping[str, object], *, fold
         "weights": weights,
         "data.fractions": data.get("fractions") if isinstance(data, Mapping) else None,
     }
+
+
+def _unet(name: str, method: str, asked: Mapping[str, object]) -> Setup:
+    config, protocol = asked.get("config"), asked.get("protocol")
+    has_masks = isinstance(protocol, Mapping) and bool(protocol.get("masks"))
+    if name != method or not has_masks or not isinstance(config, Mapping):
+        return {}
+    return _section("unet", UnetConfig, as_it_was(config))
 
 
 def _section(name: str, kind: type[BaseModel], config: Mapping[str, object]) -> Setup:

@@ -9,7 +9,7 @@ from pathlib import Path
 from semise_sdk.errors import ConfigError, DataError, TrainingError
 from semise_sdk.locks import claimed
 from semise_sdk.reporting import Reporter
-from semise_training.compare.agreement import mixture, planned_setup, setup_of
+from semise_training.compare.agreement import mixture, planned_setup, planned_unet, setup_of, unet_of
 from semise_training.compare.cells import Cell, CellKey
 from semise_training.compare.compute import Workplace, compute_cell
 from semise_training.compare.experiment import is_same_experiment
@@ -180,12 +180,16 @@ def _due(cells: Sequence[PlannedCell], folder: Folder, digest: str, *, redo: boo
 def _refuse_mixture(cells: Sequence[PlannedCell], folder: Folder) -> None:
     """Refuses cells that would not stand in one table with each other, or with the others that are there."""
     slugs = {planned.key.slug for planned in cells}
-    there = [(cell.key.slug, setup_of(cell)) for cell in folder.read() if cell.key.slug not in slugs]
-    found = mixture([*there, *((planned.key.slug, planned_setup(planned)) for planned in cells)])
+    there = [cell for cell in folder.read() if cell.key.slug not in slugs]
+    setups = [(cell.key.slug, setup_of(cell)) for cell in there]
+    unets = [(cell.key.slug, unet_of(cell)) for cell in there]
+    setups += [(planned.key.slug, planned_setup(planned)) for planned in cells]
+    unets += [(planned.key.slug, planned_unet(planned)) for planned in cells]
+    found = mixture(setups) or mixture([each for each in unets if each[1]])
     if found:
         raise ConfigError(
-            f"expected one protocol, split, canvas and encoder for all cells of {folder.root}, found {found}: use the "
-            "same settings, or another --out"
+            f"expected one protocol, split, canvas, encoder and U-Net for all cells of {folder.root}, found {found}: "
+            "use the same settings, or another --out"
         )
 
 
@@ -207,10 +211,11 @@ def read_cells(root: Path) -> list[Cell]:
         )
     if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
         raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
-    found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells])
+    unets = [(cell.key.slug, unet) for cell in cells if (unet := unet_of(cell))]
+    found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells]) or mixture(unets)
     if found:
         raise DataError(
-            f"expected one protocol, split, canvas and encoder for all cells of {Folder(root).cells}, found {found}: "
-            "keep the cells of one"
+            f"expected one protocol, split, canvas, encoder and U-Net for all cells of {Folder(root).cells}, found "
+            f"{found}: keep the cells of one"
         )
     return cells
