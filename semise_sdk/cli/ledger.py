@@ -158,6 +158,12 @@ def _answer(batch: Batch, ledger: Ledger[Answer], label: str, stream: Stream[Ans
 
 def _finish(batch: Batch, ledger: Ledger[Answer]) -> int:
     code = batch.finish(ledger.counts())
+    if ledger.changed:
+        say(
+            f"{ledger.changed} images held something else than when they were answered, and were answered again: give "
+            "other images a --run of their own",
+            quiet=batch.is_quiet,
+        )
     say(f"audit trail ends with {ledger.head}: keep it, for semise verify-run --head", quiet=batch.is_quiet)
     return code
 

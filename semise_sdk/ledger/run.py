@@ -47,6 +47,9 @@ class Ledger(Generic[Answer]):
         resources: What is closed with it.
         batch_size: Images in an engine run: rows are committed in whole ones, so that a run that goes on makes the same
             batches as one that was never killed, and its answers agree to the last bit.
+
+    Attributes:
+        changed: How many rows were answered again because their file held something else than before.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Ledger(Generic[Answer]):
         self._resources = resources
         self._batch_size = batch_size
         self._pool = Pool(_HASHERS, "semise-hash")
+        self.changed = 0
 
     @classmethod
     def open(
@@ -129,8 +133,9 @@ class Ledger(Generic[Answer]):
         """
         yield from self._passed("answer.number IS NULL", stream)
         for _ in range(RESCORES):
-            if not self._mark_changed():
+            if not (changed := self._mark_changed()):
                 break
+            self.changed += changed
             yield from self._passed("found.is_due", stream)
         self._journal.finish()
 
@@ -242,8 +247,8 @@ class Ledger(Generic[Answer]):
         reason = self.privacy.reason(answer.reason, shown=shown, file=answer.file, path=item.found.path)
         return Entry(number=number, item=item, answer=_shown(answer, shown, reason))
 
-    def _mark_changed(self) -> bool:
-        """Marks the files that hold something else than when they were journaled; returns whether there are any."""
+    def _mark_changed(self) -> int:
+        """Marks the files that hold something else than when they were journaled; returns how many there are."""
         known = dict[bytes, bytes]()
         due: list[tuple[bytes]] = []
         for item in listed(self._journal.connection, "answer.number IS NOT NULL"):
@@ -257,7 +262,7 @@ class Ledger(Generic[Answer]):
         with transaction(self._journal.connection):
             self._journal.connection.execute("UPDATE found SET is_due = 0")
             self._journal.connection.executemany("UPDATE found SET is_due = 1 WHERE identity = ?", due)
-        return bool(due)
+        return len(due)
 
     def _state(self, item: Listed) -> bool | bytes:
         """Returns False for a file as it was, True for a changed one, and the new stamp of one that only looks new."""

@@ -173,6 +173,17 @@ def test_a_merged_page_shows_what_was_ranked_and_nothing_else(capsys, project):
     assert Path("page.html").read_text().count("data:image/webp") < pictures
 
 
+def test_a_run_says_how_many_images_are_not_what_they_were(capsys, project):
+    ranking(capsys, "-q", "--run", "run")
+    assert "answered again" not in ranking(capsys, "--run", "run")[2]
+    other = Path(f"images/ward_0/{CANARY}_0.png")
+    other.write_bytes(Path(f"images/ward_0/{CANARY}_2.png").read_bytes())
+    code, _, err = ranking(capsys, "--run", "run")
+    assert code == 3
+    assert "1 images held something else than when they were answered, and were answered again" in err
+    assert CANARY not in err
+
+
 @pytest.mark.parametrize("phi", ["hash", "drop"])
 def test_merge_tells_no_names_where_the_site_wants_none(capsys, project, monkeypatch, phi):
     ranking(capsys, "-q", "--run", "run", "--phi", "drop")
