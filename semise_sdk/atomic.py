@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -15,6 +16,7 @@ from semise_sdk.errors import OutputError
 
 # Of renameat2(2), which Python does not have: AT_FDCWD, RENAME_EXCHANGE.
 _HERE, _RENAME_EXCHANGE = -100, 2
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -66,6 +68,13 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes what writers that were killed left in a folder and below; call it where nobody else writes there."""
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semise_sdk.atomic import atomic_file, atomic_folder, write_bytes
+from semise_sdk.atomic import atomic_file, atomic_folder, clear_unfinished, write_bytes
 from semise_sdk.errors import OutputError
 
 
@@ -92,6 +92,15 @@ def test_writers_of_the_same_file_never_mix(tmp_path):
         thread.join()
     assert path.read_bytes() in contents
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_only_what_killed_writers_left_is_cleared(tmp_path):
+    for name in (".a.csv.0123abcd.tmp", "deep/.b\nc.0123abcd.tmp", "a.tmp", ".a.tmp", ".a.csv.0123abcd", "deep/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    clear_unfinished(tmp_path)
+    assert sorted(names(tmp_path)) == [".a.csv.0123abcd", ".a.tmp", "a.tmp", "deep"]
+    assert names(tmp_path / "deep") == ["b"]
 
 
 def fill(folder: Path, text: str, error: BaseException | None = None) -> None:

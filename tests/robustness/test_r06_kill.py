@@ -140,7 +140,11 @@ def content(folder: Path, *, ignore: tuple[str, ...] = ()) -> dict[str, bytes]:
 
 
 def half_files(folder: Path) -> list[str]:
-    return [str(path) for path in folder.rglob("*") if ".tmp" in path.name or path.name.endswith(".new")]
+    return [
+        str(path)
+        for path in folder.rglob("*")
+        if ".tmp" in path.name or path.name.endswith((".new", ".building", ".old"))
+    ]
 
 
 @pytest.mark.timeout(3600)
@@ -208,6 +212,7 @@ def test_train(commands, few_moments, trained, data, tmp_path, figure):
         killed += train(commands, data, root, seconds=moment * seconds)[0] == -signal.SIGKILL
         assert train(commands, data, root)[0] == 0
         assert content(root / "checkpoint") == model
+        assert not half_files(root)
         shutil.rmtree(root)
     assert killed
     figure("train: kills, of them before the end", f"{len(few_moments)}, {killed}")

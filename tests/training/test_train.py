@@ -6,6 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from semise_sdk.errors import ConfigError, DataError, TrainingError
+from semise_sdk.locks import claimed
 from semise_sdk.models.network import load_network
 from semise_sdk.reporting import SilentReporter
 from semise_sdk.spec import ModelInfo
@@ -79,6 +80,19 @@ def test_a_killed_run_resumes_to_the_same_model(stage, step, tiny_run, phantoms,
     assert set(expected) == set(found)
     assert all((expected[name] == found[name]).all() for name in expected)
     assert comparable(tmp_path / "run") == comparable(tiny_run)
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_resume(phantoms, tmp_path, tiny_config):
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(tiny_config(phantoms, **SHORT), run, reporter=KillingReporter("phase2", 1))
+    (run / "checkpoint" / ".state.safetensors.0123abcd.tmp").write_bytes(b"half")
+    (run / ".metrics.jsonl.0123abcd.tmp").write_bytes(b"half")
+    with claimed(run / "run"), pytest.raises(ConfigError, match="expected no other process to train in"):
+        resume(run, reporter=SilentReporter())
+    assert (run / ".metrics.jsonl.0123abcd.tmp").exists()  # it may be the other one's
+    resume(run, reporter=SilentReporter())
+    assert not list(run.rglob("*.tmp"))
 
 
 def comparable(run):

@@ -1,11 +1,12 @@
 """Training from a manifest to a run folder: prepare, learn the representation, train the heads, write the model."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from semise_sdk.atomic import write_text
-from semise_sdk.errors import ConfigError, TrainingError
+from semise_sdk.atomic import clear_unfinished, write_text
+from semise_sdk.errors import ConfigError, OutputError, TrainingError
+from semise_sdk.locks import claimed
 from semise_sdk.reporting import Reporter
 from semise_training import plots
 from semise_training.augment import Augmenter
@@ -54,13 +55,31 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
     """Continues a run from its last checkpoint to its end; on the CPU the result equals an uninterrupted run's.
 
     Raises:
-        ConfigError: ``root`` holds no run.
+        ConfigError: ``root`` holds no run, or another process trains there.
         DataError, TrainingError, OutputError: as :func:`train`.
     """
     run = RunFolder(root)
     if run.is_finished:
         return run
     config = read_config(run.config)
+    with ExitStack() as resources:
+        _claim(run, resources)
+        return _continue(config, run, reporter=reporter)
+
+
+def _claim(run: RunFolder, resources: ExitStack) -> None:
+    """Makes this process the only one to train in a run folder, and removes what a killed one left half written."""
+    try:
+        is_mine = resources.enter_context(claimed(run.root / "run"))
+        if is_mine:
+            clear_unfinished(run.root)
+    except OSError as error:
+        raise OutputError(f"could not write into {run.root}: {error.strerror}; free space or choose another") from error
+    if not is_mine:
+        raise ConfigError(f"expected no other process to train in {run.root}, found one: wait for it, or name another")
+
+
+def _continue(config: TrainConfig, run: RunFolder, *, reporter: Reporter) -> RunFolder:
     session = Session(run, resolve(config.runtime), config.seed, reporter)
     dataset = prepare(config, run, reporter=reporter)
     method = find_trained_method(config.method)
