@@ -70,11 +70,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Removes what writers that were killed left in a folder and below; call it where nobody else writes there."""
-    for path in folder.rglob(".*.tmp"):
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def clear_unfinished(*places: Path) -> None:
+    """Removes what killed writers left of files, or of any file in folders; call it where nobody else writes them."""
+    for place in places:
+        beside = place.iterdir() if place.is_dir() else place.parent.glob(f".{place.name}.*.tmp")
+        for path in beside:
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,7 +101,7 @@ def atomic_folder(place: Path) -> Iterator[Path]:
 
 
 def _install(folder: Path, place: Path) -> None:
-    """Puts a folder in its place; what stood there is afterwards where the folder was, or gone."""
+    """Puts a folder in its place; another that stood there is gone, or is where the new one was."""
     if place.exists() and _exchange(folder, place):
         if folder.is_symlink():  # to what it led to stays
             folder.unlink()

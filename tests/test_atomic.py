@@ -95,11 +95,12 @@ def test_writers_of_the_same_file_never_mix(tmp_path):
 
 
 def test_only_what_killed_writers_left_is_cleared(tmp_path):
-    for name in (".a.csv.0123abcd.tmp", "deep/.b\nc.0123abcd.tmp", "a.tmp", ".a.tmp", ".a.csv.0123abcd", "deep/b"):
+    others = ("a.tmp", ".a.tmp", ".a.csv.0123abcd", ".b.csv.0123abcd.tmp", "deep/b")
+    for name in (".a.csv.0123abcd.tmp", "deep/.b\nc.0123abcd.tmp", *others):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    clear_unfinished(tmp_path)
-    assert sorted(names(tmp_path)) == [".a.csv.0123abcd", ".a.tmp", "a.tmp", "deep"]
+    clear_unfinished(tmp_path / "a.csv", tmp_path / "deep", tmp_path / "none")
+    assert sorted(names(tmp_path)) == [".a.csv.0123abcd", ".a.tmp", ".b.csv.0123abcd.tmp", "a.tmp", "deep"]
     assert names(tmp_path / "deep") == ["b"]
 
 

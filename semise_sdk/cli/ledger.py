@@ -160,8 +160,7 @@ def _finish(batch: Batch, ledger: Ledger[Answer]) -> int:
     code = batch.finish(ledger.counts())
     if ledger.changed:
         say(
-            f"{ledger.changed} images held something else than when they were answered, and were answered again: give "
-            "other images a --run of their own",
+            f"answered again, as they held something else than before: {ledger.changed} of the images",
             quiet=batch.is_quiet,
         )
     say(f"audit trail ends with {ledger.head}: keep it, for semise verify-run --head", quiet=batch.is_quiet)

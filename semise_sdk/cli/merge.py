@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -93,10 +92,10 @@ def _write_with_page(
 ) -> int:
     """Writes the ranking and its page, unless the run was answered from another bundle or reference."""
     predictor = batch.predictor
+    _refuse_other("bundle", merged.settings.bundle_sha256, predictor.sha256)
     bank = predictor.reference_bank(reference)
     measured = sha256_of_reference(bank, reference_images(reference))
-    asked = replace(merged.settings, bundle_sha256=predictor.sha256, reference_sha256=measured)
-    merged.settings.refuse_other(asked)
+    _refuse_other("reference", merged.settings.reference_sha256, measured)
     code = _write(merged, out, layout=layout, is_named=True, quiet=batch.is_quiet)
     ranking = Ranking(
         rows=tuple(numbered(merged.ranked())),
@@ -116,8 +115,13 @@ def _places(merged: MergedRuns, *, quiet: bool) -> Places:
         places.note(found, answer)
         changed += found is None
     if changed:
-        say(f"{changed} rows without a picture: their files hold something else than was ranked", quiet=quiet)
+        say(f"rows without a picture, as their files hold something else than was ranked: {changed}", quiet=quiet)
     return places
+
+
+def _refuse_other(what: str, answered: str | None, given: str) -> None:
+    if answered != given:
+        raise LedgerError(f"expected the {what} that the run was answered with, found another: give --{what}")
 
 
 def _refuse_names(merged: MergedRuns, phi: Phi) -> None:

@@ -14,7 +14,7 @@ from semise_sdk.ledger.answers import Answer, failed
 from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.folder import agreed_settings, claim_folder, secret_key
 from semise_sdk.ledger.inputs import Input, Listed, examine, hash_input, identity_text, list_inputs, listed, stamp_of
-from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, placed, stored_answers
+from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, answered_sha256, placed, stored_answers
 from semise_sdk.ledger.settings import Part, RunSettings
 from semise_sdk.phi import Privacy, parse_phi
 from semise_sdk.pipeline import Pool, in_order
@@ -47,9 +47,6 @@ class Ledger(Generic[Answer]):
         resources: What is closed with it.
         batch_size: Images in an engine run: rows are committed in whole ones, so that a run that goes on makes the same
             batches as one that was never killed, and its answers agree to the last bit.
-
-    Attributes:
-        changed: How many rows were answered again because their file held something else than before.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class Ledger(Generic[Answer]):
         self._resources = resources
         self._batch_size = batch_size
         self._pool = Pool(_HASHERS, "semise-hash")
-        self.changed = 0
+        self._changed: set[bytes] = set()
 
     @classmethod
     def open(
@@ -133,9 +130,8 @@ class Ledger(Generic[Answer]):
         """
         yield from self._passed("answer.number IS NULL", stream)
         for _ in range(RESCORES):
-            if not (changed := self._mark_changed()):
+            if not self._mark_changed():
                 break
-            self.changed += changed
             yield from self._passed("found.is_due", stream)
         self._journal.finish()
 
@@ -167,6 +163,11 @@ class Ledger(Generic[Answer]):
         query = "SELECT count(*) FROM found LEFT JOIN answer USING (identity) WHERE answer.number IS NULL"
         with database_errors():
             return int(self._journal.connection.execute(query).fetchone()[0])
+
+    @property
+    def changed(self) -> int:
+        """How many files were answered again, as they held something else than when they were answered before."""
+        return len(self._changed)
 
     @property
     def head(self) -> str:
@@ -247,8 +248,8 @@ class Ledger(Generic[Answer]):
         reason = self.privacy.reason(answer.reason, shown=shown, file=answer.file, path=item.found.path)
         return Entry(number=number, item=item, answer=_shown(answer, shown, reason))
 
-    def _mark_changed(self) -> int:
-        """Marks the files that hold something else than when they were journaled; returns how many there are."""
+    def _mark_changed(self) -> bool:
+        """Marks the files that hold something else than when they were journaled; returns whether there are any."""
         known = dict[bytes, bytes]()
         due: list[tuple[bytes]] = []
         for item in listed(self._journal.connection, "answer.number IS NOT NULL"):
@@ -257,12 +258,14 @@ class Ledger(Generic[Answer]):
                 known[item.identity] = state
             elif state:
                 due.append((item.identity,))
+                if answered_sha256(self._journal.connection, item) is not None:  # it was read before
+                    self._changed.add(item.identity)
         if known:
             self._journal.restamp(known.items())
         with transaction(self._journal.connection):
             self._journal.connection.execute("UPDATE found SET is_due = 0")
             self._journal.connection.executemany("UPDATE found SET is_due = 1 WHERE identity = ?", due)
-        return len(due)
+        return bool(due)
 
     def _state(self, item: Listed) -> bool | bytes:
         """Returns False for a file as it was, True for a changed one, and the new stamp of one that only looks new."""

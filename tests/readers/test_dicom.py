@@ -349,7 +349,7 @@ class TestPolicy:
             sides = {"PerFrameFunctionalGroupsSequence": [group("L"), group("R")]}
         data = dicom(np.stack([GREY, GREY]), Laterality="L", **sides)
         policy = DicomPolicy(laterality="right", frames="middle")
-        assert read_image(data, dicom=policy).width == 8
+        assert "laterality R" in read_image(data, dicom=policy).notes
         assert refusal(data, dicom=DicomPolicy(laterality="left", frames="middle")).code == "other_laterality"
 
     def test_what_no_answer_shows_is_noted(self, dicom) -> None:

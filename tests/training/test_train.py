@@ -88,11 +88,23 @@ def test_what_a_killed_writer_left_is_gone_after_the_resume(phantoms, tmp_path, 
         train(tiny_config(phantoms, **SHORT), run, reporter=KillingReporter("phase2", 1))
     (run / "checkpoint" / ".state.safetensors.0123abcd.tmp").write_bytes(b"half")
     (run / ".metrics.jsonl.0123abcd.tmp").write_bytes(b"half")
+    (run / ".ranking.csv.0123abcd.tmp").write_bytes(b"somebody else's")
     with claimed(run / "run"), pytest.raises(ConfigError, match="expected no other process to train in"):
         resume(run, reporter=SilentReporter())
     assert (run / ".metrics.jsonl.0123abcd.tmp").exists()  # it may be the other one's
     resume(run, reporter=SilentReporter())
-    assert not list(run.rglob("*.tmp"))
+    assert [path.name for path in run.rglob("*.tmp")] == [".ranking.csv.0123abcd.tmp"]
+
+
+def test_a_second_training_leaves_the_first_ones_files_alone(phantoms, tmp_path, tiny_config):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "split.csv"):
+        (run / name).write_text("of the one that has not finished an epoch yet")
+    with claimed(run / "run"), pytest.raises(ConfigError, match="expected no other process to train in"):
+        train(tiny_config(phantoms, **SHORT), run, reporter=SilentReporter())
+    for name in ("config.yaml", "split.csv"):
+        assert (run / name).read_text() == "of the one that has not finished an epoch yet"
 
 
 def comparable(run):

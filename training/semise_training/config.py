@@ -164,7 +164,7 @@ class UnetConfig(Section):
     mean over images (``dice``), in which the empty mask of an image without a lesion counts 1: where many images have
     none, a decoder that draws nothing may be the best by it.
 
-    ``prior`` ``lesions`` starts the decoder at a probability, everywhere, of the training masks' share of lesion pixels
+    ``prior`` ``lesions`` starts the decoder's last bias at the logit of the training masks' share of lesion pixels
     (Lin et al. 2017, arXiv 1708.02002, section 4.1). Where lesions are few pixels, a decoder that starts at one half
     (``none``) spends its first steps on learning to draw nothing, and may never draw again.
 

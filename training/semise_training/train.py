@@ -31,7 +31,7 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
     """Trains a new run in ``root`` and returns its folder.
 
     Raises:
-        ConfigError: ``root`` already holds a run, or the method has no network to train.
+        ConfigError: ``root`` already holds a run, another process trains there, or the method has no network to train.
         DataError: the manifest or its images are wrong.
         TrainingError: the training diverged or collapsed.
         OutputError: the folder could not be written.
@@ -40,15 +40,17 @@ def train(config: TrainConfig, root: Path, *, reporter: Reporter) -> RunFolder:
         raise ConfigError(f"expected a folder for the run, found a file {root}: name another --out")
     run = RunFolder(root)
     find_trained_method(config.method)
-    if run.is_started:
-        raise ConfigError(f"expected an empty run folder, found a run in {root}: use --resume, or another --out")
-    run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
+    _refuse_started(run)
     config.input.spec()
     initial_body(config)  # wrong names and weights are said before the images are read
     compute = resolve(config.runtime)
     runtime = config.runtime.model_copy(update={"device": str(compute.device), "precision": compute.precision})
-    write_text(run.config, dump_config(config.model_copy(update={"runtime": runtime})))
-    return resume(root, reporter=reporter)
+    with ExitStack() as resources:
+        _claim(run, resources)
+        _refuse_started(run)  # by whoever had the folder meanwhile
+        run.split.unlink(missing_ok=True)  # of a try that failed before it trained anything
+        write_text(run.config, dump_config(config.model_copy(update={"runtime": runtime})))
+        return _continue(read_config(run.config), run, reporter=reporter)
 
 
 def resume(root: Path, *, reporter: Reporter) -> RunFolder:
@@ -67,12 +69,17 @@ def resume(root: Path, *, reporter: Reporter) -> RunFolder:
         return _continue(config, run, reporter=reporter)
 
 
+def _refuse_started(run: RunFolder) -> None:
+    if run.is_started:
+        raise ConfigError(f"expected an empty run folder, found a run in {run.root}: use --resume, or another --out")
+
+
 def _claim(run: RunFolder, resources: ExitStack) -> None:
     """Makes this process the only one to train in a run folder, and removes what a killed one left half written."""
     try:
         is_mine = resources.enter_context(claimed(run.root / "run"))
         if is_mine:
-            clear_unfinished(run.root)
+            clear_unfinished(run.config, run.split, run.metrics, run.checkpoint, run.plots, run.cache)
     except OSError as error:
         raise OutputError(f"could not write into {run.root}: {error.strerror}; free space or choose another") from error
     if not is_mine:

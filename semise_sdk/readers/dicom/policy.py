@@ -79,8 +79,8 @@ def check_laterality(header: Dataset, index: int, policy: DicomPolicy) -> None:
         )
 
 
-def notes_on(header: Dataset) -> Iterator[str]:
-    """Yields what the header says that no answer shows: sentences of numbers and the standard's own terms."""
+def notes_on(header: Dataset, index: int = 0) -> Iterator[str]:
+    """Yields what the header says of a frame and no answer shows: sentences of numbers and the standard's own terms."""
     if _is_burned_in(header):
         yield "text burned into the pixels, says the header"
     if str(header.get("LossyImageCompression", "")) == "01":
@@ -92,12 +92,12 @@ def notes_on(header: Dataset) -> Iterator[str]:
     directions = [str(part) for part in header.get("PatientOrientation") or ()]
     if len(directions) == 2 and all(map(_DIRECTIONS.fullmatch, directions)):
         yield f"orientation {'/'.join(directions)}, not applied"
-    if laterality := _laterality(header):
+    if laterality := _laterality(header, index):
         yield f"laterality {laterality}"
 
 
-def _laterality(header: Dataset, index: int = 0) -> str:
-    """Returns R, L, B (both) or U (unpaired), the most special that the header gives; empty for none of them."""
+def _laterality(header: Dataset, index: int) -> str:
+    """Returns R, L, B (both) or U (unpaired): of the image, else of the frame, else of the series; empty for none."""
     groups = [header.get("SharedFunctionalGroupsSequence"), header.get("PerFrameFunctionalGroupsSequence")]
     items = [*(groups[0] or ())[:1], *(groups[1] or ())[index : index + 1]]
     anatomy = [part for item in items for part in item.get("FrameAnatomySequence") or ()]

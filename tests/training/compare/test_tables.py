@@ -120,10 +120,11 @@ def test_the_tables_say_how_many_pairs_were_drawn(cells, make_cell, tmp_path):
     faithful = [make_cell("semise-faithful", fold=fold) for fold in range(3)]
     for fold, cell in enumerate(faithful):
         cell.config.update(phase1=drawn, phase2={**drawn, "epochs": 4 + fold % 2})
-    tables = build_tables([*cells, *faithful], part="test", repeats=5)
-    said = (
-        "semise-faithful draws its pairs, where the paper draws 1e5 an epoch: 320 in phase 1 and 256 to 320 in phase 2."
-    )
+    simclr = [dataclasses.replace(make_cell("simclr", fold=fold), method="simclr") for fold in range(3)]
+    for cell in simclr:
+        cell.config.update(phase1=drawn, phase2=drawn)  # it trains neither
+    tables = build_tables([*cells, *faithful, *simclr], part="test", repeats=5)
+    said = "draws its pairs, 1e5 an epoch in the paper, here in all 320 in phase 1 and 256 to 320 in phase 2."
     assert list(tables.sampled) == ["semise-faithful"]
     assert said in markdown(tables)
     write_page(tmp_path / "page.html", [*cells, *faithful], tables, [])
@@ -292,17 +293,19 @@ def test_cells_of_two_protocols_are_not_mixed(cells, tmp_path, change, said):
 
 
 def test_u_nets_of_two_recipes_are_not_mixed_but_a_variant_may_have_its_own(make_cell, tmp_path):
-    def write(name: str, method: str, **unet: object) -> None:
-        config = {"unet": {"epochs": 12, **unet}}
+    def write(name: str, method: str, *, fraction: float = 1.0, **unet: object) -> None:
+        config = {"unet": {"epochs": 12, **unet}, "data": {"label_fraction": fraction}}
         cell = dataclasses.replace(
-            make_cell(name), method=method, asked={"config": config, "protocol": {"masks": True}}
+            make_cell(name, fraction=fraction), method=method, asked={"config": config, "protocol": {"masks": True}}
         )
         write_cell(Folder(tmp_path).cell(cell.key), cell)
 
     write("conpro", "conpro")  # of before there was a prior
     write("semise-prior", "semise", prior="lesions", selection="pooled_dice")
+    write("majority", "majority", prior="lesions", selection="pooled_dice")
+    write("supervised", "supervised", fraction=0.25, prior="lesions", selection="pooled_dice")
     write("semise", "semise", prior="none", selection="dice")
-    assert len(read_cells(tmp_path)) == 3
+    assert len(read_cells(tmp_path)) == 5
     write("semise", "semise", prior="lesions", selection="dice")
     with pytest.raises(DataError, match=r"unet.prior none \(conpro.*\) and lesions \(semise"):
         read_cells(tmp_path)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from semise_training.compare.cells import Cell
 from semise_training.compare.plan import PlannedCell
 from semise_training.config import EncoderConfig, InputConfig, UnetConfig, as_it_was
+from semise_training.methods import find_method
 
 Setup = Mapping[str, object]
 
@@ -25,7 +26,10 @@ def planned_setup(planned: PlannedCell) -> Setup:
 
 
 def unet_of(cell: Cell) -> Setup:
-    """Returns the U-Net's settings that a method's own cell was asked for; none of a variant, which may have others."""
+    """Returns the U-Net's settings that a method's own cell was asked for.
+
+    None of a variant, which may have others, nor of a cell that trains no U-Net.
+    """
     return _unet(cell.key.name, cell.method, cell.asked)
 
 
@@ -67,8 +71,11 @@ def _setup(config: Mapping[str, object], protocol: Mapping[str, object], *, fold
 def _unet(name: str, method: str, asked: Mapping[str, object]) -> Setup:
     config, protocol = asked.get("config"), asked.get("protocol")
     has_masks = isinstance(protocol, Mapping) and bool(protocol.get("masks"))
-    if name != method or not has_masks or not isinstance(config, Mapping):
+    if name != method or not has_masks or not isinstance(config, Mapping) or find_method(method).is_constant:
         return {}
+    data = config.get("data")
+    if isinstance(data, Mapping) and data.get("label_fraction", 1.0) != 1:
+        return {}  # it trains none
     return _section("unet", UnetConfig, as_it_was(config))
 
 

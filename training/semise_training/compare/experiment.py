@@ -42,7 +42,7 @@ def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]
 
 
 def _what_counts(asked: Mapping[str, object]) -> dict[str, object]:
-    """Returns what makes an experiment: without the U-Net's settings where none is trained."""
+    """Returns what makes an experiment: not the U-Net's settings where protocol or labels say that none is trained."""
     config, protocol = asked.get("config"), asked.get("protocol")
     if not isinstance(config, Mapping):
         return dict(asked)

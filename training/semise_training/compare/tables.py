@@ -23,7 +23,7 @@ from semise_training.compare.statistics import (
     measure_heads,
     row_estimate,
 )
-from semise_training.methods import METHODS
+from semise_training.methods import METHODS, find_method
 
 TABLE1 = (
     "macro_f1",
@@ -304,7 +304,8 @@ def sampled_pairs(cells: Sequence[Cell]) -> str:
     """Returns how many pairs cells drew, ``320 in phase 1 and 256 to 320 in phase 2``; empty for all of each batch."""
     found = []
     for phase in ("phase1", "phase2"):
-        settings = [section for cell in cells if isinstance(section := cell.config.get(phase), Mapping)]
+        trained = [cell for cell in cells if any(each.section == phase for each in find_method(cell.method).upstream)]
+        settings = [section for cell in trained if isinstance(section := cell.config.get(phase), Mapping)]
         sampled = [each for each in settings if each.get("pairing") == "sampled"]
         drawn = {int(each["epochs"]) * int(each["pairs_per_epoch"]) for each in sampled} - {0}
         if drawn:

@@ -132,7 +132,7 @@ def gaps_of(tables: Tables) -> list[str]:
 def notes_of(tables: Tables) -> list[str]:
     """Returns what is to be known before the tables are read, a paragraph each."""
     sampled = [
-        f"{name} draws its pairs, where the paper draws 1e5 an epoch: {drawn}."
+        f"{name} draws its pairs, 1e5 an epoch in the paper, here in all {drawn}."
         for name, drawn in tables.sampled.items()
     ]
     return [note_on(tables), *gaps_of(tables), *sampled]

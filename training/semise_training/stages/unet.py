@@ -1,7 +1,7 @@
 """The U-Net decoder on the frozen encoder's pyramid."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class UnetStage:
         self.model.eval()
         self.trained.train()
         if epoch == 0 and self.config.prior == "lesions":
-            share = lesion_share(self.upstream.dataset.masks[self.train])
+            share = lesion_share(self.upstream.dataset.masks[row] for row in self.train)
             nn.init.constant_(self.model.network.unet.mask.get_parameter("bias"), math.log(share / (1 - share)))
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
@@ -88,10 +88,13 @@ class UnetStage:
         return {"dice": dice(every), "pooled_dice": pooled_dice(every)}
 
 
-def lesion_share(masks: NDArray[np.uint8]) -> float:
+def lesion_share(masks: Iterable[NDArray[np.uint8]]) -> float:
     """Returns the share of lesion pixels in masks of 0 and 255, one pixel away from 0 and 1 at least."""
-    share = float((masks > 127).mean())
-    return min(max(share, 1 / masks.size), 1 - 1 / masks.size)
+    lesions = pixels = 0
+    for mask in masks:  # one at a time: all of them may not fit into memory
+        lesions += int((mask > 127).sum())
+        pixels += mask.size
+    return min(max(lesions, 1), pixels - 1) / pixels
 
 
 def _counts(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
