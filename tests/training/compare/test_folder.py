@@ -38,7 +38,7 @@ def test_cells_that_would_not_stand_in_one_table_are_refused(change, said, compa
     shutil.copytree(compared, tmp_path / "other")
     for path in Folder(tmp_path / "other").cells.glob("majority*"):
         path.unlink()
-    with pytest.raises(ConfigError, match="one protocol, split, canvas and encoder") as caught:
+    with pytest.raises(ConfigError, match="one protocol, split, canvas, encoder and U-Net") as caught:
         compare(make_plan(phantoms, methods=("majority",), **change), tmp_path / "other", **SILENT)
     assert said in str(caught.value)
 
