@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ValidationError
 
 from semise_training.compare.cells import Cell
+from semise_training.compare.experiment import asks_for_unet
 from semise_training.compare.plan import PlannedCell
 from semise_training.config import EncoderConfig, InputConfig, UnetConfig, as_it_was
 from semise_training.methods import find_method
@@ -69,13 +70,10 @@ def _setup(config: Mapping[str, object], protocol: Mapping[str, object], *, fold
 
 
 def _unet(name: str, method: str, asked: Mapping[str, object]) -> Setup:
-    config, protocol = asked.get("config"), asked.get("protocol")
-    has_masks = isinstance(protocol, Mapping) and bool(protocol.get("masks"))
-    if name != method or not has_masks or not isinstance(config, Mapping) or find_method(method).is_constant:
+    config = asked.get("config")
+    is_bound = name == method and asks_for_unet(asked) and not find_method(method).is_constant
+    if not is_bound or not isinstance(config, Mapping):
         return {}
-    data = config.get("data")
-    if isinstance(data, Mapping) and data.get("label_fraction", 1.0) != 1:
-        return {}  # it trains none
     return _section("unet", UnetConfig, as_it_was(config))
 
 

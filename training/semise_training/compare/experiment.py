@@ -41,15 +41,18 @@ def is_same_experiment(stored: Mapping[str, object], asked: Mapping[str, object]
     return _what_counts({**stored, "config": portable(known)}) == _what_counts(asked)
 
 
-def _what_counts(asked: Mapping[str, object]) -> dict[str, object]:
-    """Returns what makes an experiment: not the U-Net's settings where protocol or labels say that none is trained."""
+def asks_for_unet(asked: Mapping[str, object]) -> bool:
+    """Returns whether a cell that was asked for so is of masks and of every label: only such a cell trains a U-Net."""
     config, protocol = asked.get("config"), asked.get("protocol")
-    if not isinstance(config, Mapping):
-        return dict(asked)
+    data = config.get("data") if isinstance(config, Mapping) else None
     has_masks = not isinstance(protocol, Mapping) or bool(protocol.get("masks", True))
-    data = config.get("data")
-    has_every_label = not isinstance(data, Mapping) or data.get("label_fraction", 1.0) == 1
-    if has_masks and has_every_label:
+    return has_masks and (not isinstance(data, Mapping) or data.get("label_fraction", 1.0) == 1)
+
+
+def _what_counts(asked: Mapping[str, object]) -> dict[str, object]:
+    """Returns what makes an experiment: not the U-Net's settings where none is trained."""
+    config = asked.get("config")
+    if asks_for_unet(asked) or not isinstance(config, Mapping):
         return dict(asked)
     return {**asked, "config": {name: section for name, section in config.items() if name != "unet"}}
 
