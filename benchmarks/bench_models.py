@@ -10,17 +10,17 @@ import onnx
 import torch
 from safetensors.torch import save_file
 
-from semise_export.half import half_graph
-from semise_export.margin import run_graph
-from semise_export.onnx import export_graphs, graph_entry, save_graph
-from semise_export.quantize import first_layer, nodes_of, quantized
+from semise_export.graphs.half import half_graph
+from semise_export.graphs.margin import run_graph
+from semise_export.graphs.onnx import export_graphs, graph_entry, save_graph
+from semise_export.graphs.quantize import first_layer, nodes_of, quantized
 from semise_sdk.bundle import write_manifest
-from semise_sdk.manifest import GraphEntry
+from semise_sdk.bundle.manifest import GraphEntry
+from semise_sdk.images.preprocess import to_canvas
+from semise_sdk.images.readers import read_image
 from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
 from semise_sdk.models.network import SemiSeNetwork
-from semise_sdk.preprocess import to_canvas
-from semise_sdk.readers import read_image
-from semise_sdk.references import ReferenceBank
+from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig, Precision
 
 ENCODERS = ("resnet50", "tf_efficientnet_lite0")

@@ -22,12 +22,12 @@ from rich.table import Table
 
 from semise_export.run import CALIBRATION_PARTS, TrainedRun
 from semise_sdk.calibration import Calibration, Observed, coverage_of, fit_calibration, grade_sets
-from semise_sdk.machine import describe_machine
+from semise_sdk.images.readers import read_image
 from semise_sdk.metrics import Estimate
 from semise_sdk.predictor import Predictor
-from semise_sdk.readers import read_image
-from semise_sdk.recalibration import HeldOutImage, calibrate, observe
 from semise_sdk.results import Classification
+from semise_sdk.system.machine import describe_machine
+from semise_sdk.workflows.calibrate import HeldOutImage, calibrate, observe
 
 Spoil = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 

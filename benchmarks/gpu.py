@@ -24,9 +24,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from semise_sdk.cli.bench import print_whole
-from semise_sdk.machine import describe_machine, has_nvidia_gpu
-from semise_sdk.phantoms import write_phantoms
+from semise_sdk.cli.commands.bench import print_whole
+from semise_sdk.demo.phantoms import write_phantoms
+from semise_sdk.system.machine import describe_machine, has_nvidia_gpu
 
 Rows = list[dict[str, object]]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semise_export.config import LIMITS
-from semise_export.parity import check_backend, torch_answers
+from semise_export.gate.parity import check_backend, torch_answers
+from semise_export.limits import LIMITS
 from semise_sdk.bench import Request, run_bench
 from semise_sdk.bundle import Bundle
 from semise_sdk.errors import SemiseError
 from semise_sdk.models.network import EncoderGraph, load_network
-from semise_sdk.reporting import SilentReporter
+from semise_sdk.system.progress import SilentReporter
 
 Rows = list[dict[str, object]]
 

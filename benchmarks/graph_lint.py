@@ -17,9 +17,9 @@ from pathlib import Path
 from bench_models import ENCODERS, build_bundle
 
 from semise_sdk.bundle import Bundle
-from semise_sdk.graph_policy import check_policy
-from semise_sdk.graphs import opener_for
-from semise_sdk.machine import describe_machine
+from semise_sdk.bundle.graph_lint.policy import check_policy
+from semise_sdk.inference.graphs import opener_for
+from semise_sdk.system.machine import describe_machine
 
 
 def main() -> None:

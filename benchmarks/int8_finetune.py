@@ -23,15 +23,15 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from semise_export.config import LIMITS
-from semise_export.margin import Margin, run_graph
-from semise_export.onnx import export_graphs
-from semise_export.quantize import WITHOUT_WEIGHTS_IN_DECODER, first_layer, parts_of, quantized
+from semise_export.graphs.margin import Margin, run_graph
+from semise_export.graphs.onnx import export_graphs
+from semise_export.graphs.quantize import WITHOUT_WEIGHTS_IN_DECODER, first_layer, parts_of, quantized
+from semise_export.graphs.variants import CALIBRATION_IMAGES, canvases, validation_margin
+from semise_export.limits import LIMITS
 from semise_export.run import TrainedRun, spread
-from semise_export.variants import CALIBRATION_IMAGES, canvases, validation_margin
 from semise_sdk.bundle import REFERENCES
-from semise_sdk.machine import describe_machine
 from semise_sdk.models.network import SemiSeNetwork, load_network
+from semise_sdk.system.machine import describe_machine
 
 BATCH = 16
 

@@ -18,11 +18,10 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
-from semise_export.config import LIMITS
-from semise_export.half import half_graph
-from semise_export.margin import run_graph
-from semise_export.onnx import export_graphs
-from semise_export.quantize import (
+from semise_export.graphs.half import half_graph
+from semise_export.graphs.margin import run_graph
+from semise_export.graphs.onnx import export_graphs
+from semise_export.graphs.quantize import (
     WITHOUT_WEIGHTS,
     WITHOUT_WEIGHTS_IN_DECODER,
     Ranges,
@@ -31,11 +30,12 @@ from semise_export.quantize import (
     nodes_of,
     quantized,
 )
+from semise_export.graphs.variants import CALIBRATION_IMAGES, canvases, validation_margin
+from semise_export.limits import LIMITS
 from semise_export.run import TrainedRun, spread
-from semise_export.variants import CALIBRATION_IMAGES, canvases, validation_margin
 from semise_sdk.bundle import REFERENCES
-from semise_sdk.machine import describe_machine
 from semise_sdk.models.network import load_network
+from semise_sdk.system.machine import describe_machine
 
 
 def main() -> None:

@@ -21,11 +21,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from semise_sdk.inputs import NamedImage
-from semise_sdk.isolation import ImageReader, InProcessReader, IsolatedReader
-from semise_sdk.machine import describe_machine, usable_cores
-from semise_sdk.phantoms import write_phantoms
+from semise_sdk.demo.phantoms import write_phantoms
+from semise_sdk.images.isolation import ImageReader, InProcessReader, IsolatedReader
+from semise_sdk.images.sources import NamedImage
 from semise_sdk.spec import InputSpec
+from semise_sdk.system.machine import describe_machine, usable_cores
 
 SPEC = InputSpec(height=224, width=224)
 KINDS = (("PNG", 224), ("JPEG", 500), ("PNG", 1000))

@@ -18,8 +18,8 @@ from bench_models import build_bundle
 from rich.console import Console
 from rich.table import Table
 
-from semise_sdk.machine import describe_machine
-from semise_sdk.phantoms import write_phantoms
+from semise_sdk.demo.phantoms import write_phantoms
+from semise_sdk.system.machine import describe_machine
 
 LIMIT_MIB = 50
 

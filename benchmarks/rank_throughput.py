@@ -29,13 +29,13 @@ from rich.table import Table
 
 from semise_sdk.backends import BACKENDS
 from semise_sdk.bundle import Bundle
-from semise_sdk.graphs import Graphs, opener_for
-from semise_sdk.machine import describe_machine
-from semise_sdk.phantoms import write_phantoms
+from semise_sdk.demo.phantoms import write_phantoms
+from semise_sdk.images.preprocess import to_canvas
+from semise_sdk.images.readers import read_image
+from semise_sdk.inference.graphs import Graphs, opener_for
 from semise_sdk.predictor import Predictor
-from semise_sdk.preprocess import to_canvas
-from semise_sdk.readers import read_image
 from semise_sdk.spec import PRECISIONS, Precision
+from semise_sdk.system.machine import describe_machine
 
 NAMES = ("onnxruntime", "openvino")
 PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "busi" / "images"
@@ -186,7 +186,7 @@ def bare_rate(engine: Engine, files: list[Path]) -> float:
 
 def rank_rate(engine: Engine, folder: Path, count: int, *, isolate: bool = True) -> float:
     """Returns images per second of ``semise rank``, files to CSV, the model loaded and warm as in a service."""
-    from semise_sdk.writers import write_ranking
+    from semise_sdk.tables.write import write_ranking
 
     bundle = engine.bundle
     options = {"backend": engine.backend, "precision": engine.precision, "batch_size": engine.batch}

@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from semise_sdk.order import difference
+from semise_sdk.images.readers import find_images
 from semise_sdk.predictor import Predictor
-from semise_sdk.readers import find_images
 from semise_sdk.results import Severity
+from semise_sdk.severity.difference import difference
 
 IsOpen = Callable[[Severity, Severity], bool]
 

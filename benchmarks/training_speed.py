@@ -2,7 +2,7 @@
 
     python benchmarks/training_speed.py [--encoders resnet50 tf_efficientnet_lite0] [--size 128] [--json FILE]
 
-``training/semise_training/device.py`` chooses the precision by what this shows.
+``training/semise_training/network/device.py`` chooses the precision by what this shows.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from semise_sdk.machine import describe_machine
 from semise_sdk.models.encoder import create_body
+from semise_sdk.system.machine import describe_machine
 
 VARIANTS = (("contiguous", "fp32"), ("channels_last", "fp32"), ("channels_last", "bf16"))
 

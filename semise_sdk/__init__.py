@@ -2,7 +2,6 @@
 
 from semise_sdk.bundle import Bundle
 from semise_sdk.calibration import Calibration
-from semise_sdk.comparison import ImageComparison
 from semise_sdk.errors import (
     BackendError,
     BundleError,
@@ -17,10 +16,8 @@ from semise_sdk.errors import (
     SpecError,
     TrainingError,
 )
-from semise_sdk.isolation import ReaderLimits
-from semise_sdk.order import SeverityDifference
+from semise_sdk.images.isolation import ReaderLimits
 from semise_sdk.predictor import Predictor
-from semise_sdk.references import ReferenceBank
 from semise_sdk.results import (
     Analysis,
     Classification,
@@ -30,6 +27,9 @@ from semise_sdk.results import (
     Segmentation,
     Severity,
 )
+from semise_sdk.severity.comparison import ImageComparison
+from semise_sdk.severity.difference import SeverityDifference
+from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo
 from semise_sdk.timeline import Timeline, Visit, VisitSeverity, read_visits
 from semise_sdk.version import __version__

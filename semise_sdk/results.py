@@ -31,10 +31,10 @@ class Severity:
         grade_set: Neighbouring grades that hold the true one as often as the calibration says; empty without.
         percentile: Share of held-out healthy images that are less severe, 0 to 100, from the same reference.
         severity_low: Lower end of the 95 % interval over which healthy images stand for healthy (see
-            :mod:`semise_sdk.resampled_bank`); None where the bank is one image.
+            :mod:`semise_sdk.severity.resamples`); None where the bank is one image.
         severity_high: Upper end.
         resampled: What each resample of the bank adds to the severity (see
-            :class:`semise_sdk.order.MeasuredSeverity`), which makes the severities of two images paired.
+            :class:`semise_sdk.severity.difference.MeasuredSeverity`), which makes the severities of two images paired.
     """
 
     file: str
@@ -55,7 +55,7 @@ class RankedImage:
     """One row of a ranking; rank 1 is the most severe, None for an image that could not be scored.
 
     ``tie`` is the rank that the image shares with those that the bank does not tell from it, as in a competition: 1, 2,
-    2, 2, 5 (see :func:`semise_sdk.order.shared_places`). The other fields are those of :class:`Severity`.
+    2, 2, 5 (see :func:`semise_sdk.severity.difference.shared_places`). The other fields are those of :class:`Severity`.
     """
 
     rank: int | None

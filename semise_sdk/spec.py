@@ -228,7 +228,7 @@ class ModelInfo:
         spec: The input it expects.
         labels: Grade names in severity order; the index is the severity level, 0 is healthy.
         network: Its architecture.
-        reference_mode: How a bank of references becomes one severity (see semise_sdk.references).
+        reference_mode: How a bank of references becomes one severity (see semise_sdk.severity.reference_bank).
         mask_threshold: Probability from which a pixel belongs to the mask.
     """
 

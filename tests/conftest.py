@@ -54,9 +54,9 @@ def write_colour_bundle():
     import numpy as np
     import onnx.parser
 
-    from semise_export.onnx import graph_entry
+    from semise_export.graphs.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.references import ReferenceBank
+    from semise_sdk.severity.reference_bank import ReferenceBank
     from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
     def build(folder: Path) -> Path:
@@ -98,7 +98,7 @@ def packs() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """The manifest of 80 phantom images with masks and a few unlabeled ones."""
-    from semise_sdk.phantoms import write_phantoms
+    from semise_sdk.demo.phantoms import write_phantoms
 
     return write_phantoms(tmp_path_factory.mktemp("phantoms"), count=80, seed=3, size=64)
 
@@ -145,8 +145,8 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def tiny_run(phantoms, tiny_config, tmp_path_factory) -> Path:
     """A finished run folder, trained for real for a few seconds."""
-    from semise_sdk.reporting import SilentReporter
-    from semise_training.train import train
+    from semise_sdk.system.progress import SilentReporter
+    from semise_training.run.train import train
 
     root = tmp_path_factory.mktemp("runs") / "tiny"
     return train(tiny_config(phantoms), root, reporter=SilentReporter()).root
@@ -175,9 +175,9 @@ def colour_bundle(tmp_path_factory) -> Path:
     import numpy as np
     import onnx.parser
 
-    from semise_export.onnx import graph_entry
+    from semise_export.graphs.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.references import ReferenceBank
+    from semise_sdk.severity.reference_bank import ReferenceBank
     from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
     folder = tmp_path_factory.mktemp("colour") / "bundle"
@@ -203,9 +203,9 @@ def lenient_bundle(tmp_path_factory) -> Path:
     import numpy as np
     import onnx.parser
 
-    from semise_export.onnx import graph_entry
+    from semise_export.graphs.onnx import graph_entry
     from semise_sdk.bundle import write_manifest
-    from semise_sdk.references import ReferenceBank
+    from semise_sdk.severity.reference_bank import ReferenceBank
     from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
 
     folder = tmp_path_factory.mktemp("colour") / "bundle"
@@ -308,7 +308,7 @@ def tiny_bundle(tiny_run, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     """The manifest of 150 other phantom images, as a site would calibrate on."""
-    from semise_sdk.phantoms import write_phantoms
+    from semise_sdk.demo.phantoms import write_phantoms
 
     return write_phantoms(tmp_path_factory.mktemp("site"), count=150, seed=11, size=64)
 

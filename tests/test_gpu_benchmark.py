@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semise_sdk.machine import has_nvidia_gpu
+from semise_sdk.system.machine import has_nvidia_gpu
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"
 SECTIONS = ["training", "quality", "engines", "torch", "parity"]

@@ -10,9 +10,9 @@ HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "ten
 MODULES = (
     "semise_sdk",
     "semise_sdk.cli.app",
-    "semise_sdk.cli.compare",
+    "semise_sdk.cli.commands.compare",
     "semise_sdk.backends.registry",
-    "semise_sdk.replay",
+    "semise_sdk.workflows.verify",
 )
 
 
@@ -42,7 +42,7 @@ def test_reading_a_png_loads_no_dicom_package(tmp_path):
 
     Image.new("L", (4, 4)).save(tmp_path / "x.png")
     code = (
-        "import sys; from semise_sdk.readers import read_image\n"
+        "import sys; from semise_sdk.images.readers import read_image\n"
         "read_image(sys.argv[1]); print('pydicom' in sys.modules)"
     )
     path = str(tmp_path / "x.png")

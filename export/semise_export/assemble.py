@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 
-from semise_export.config import LIMITS, MAX_IMAGES, ParityThresholds
-from semise_export.golden import write_golden, write_variant_golden
+from semise_export.gate.golden import write_golden, write_variant_golden
+from semise_export.gate.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
+from semise_export.graphs.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
+from semise_export.graphs.variants import Variant, write_variant
+from semise_export.limits import LIMITS, MAX_IMAGES, ParityThresholds
 from semise_export.model_card import model_card
-from semise_export.onnx import EXPORTER, EXPORTER_REASON, OPSET, OPSET_REASON, export_graphs, graph_entry
-from semise_export.parity import ParityRow, check_backend, gate_backends, refuse_failures, torch_answers
 from semise_export.run import CALIBRATION_PARTS, TrainedRun
 from semise_export.thumbnails import write_reference_thumbnails
-from semise_export.variants import Variant, write_variant
-from semise_sdk.atomic import atomic_folder
 from semise_sdk.backends import BACKENDS
 from semise_sdk.bundle import (
     MODEL_CARD,
@@ -27,18 +26,19 @@ from semise_sdk.bundle import (
     pack,
     write_manifest,
 )
+from semise_sdk.bundle.integrity import hash_file
+from semise_sdk.bundle.manifest import GraphEntry
+from semise_sdk.bundle.signing import own_work
 from semise_sdk.calibration import CALIBRATION, TRAINING_IMAGES, Calibration, write_calibration
 from semise_sdk.errors import BackendError, BundleError, OutputError
-from semise_sdk.integrity import hash_file
-from semise_sdk.manifest import GraphEntry
 from semise_sdk.models.network import load_network
 from semise_sdk.predictor import Predictor
-from semise_sdk.recalibration import calibrate, observe
-from semise_sdk.replay import replay
-from semise_sdk.reporting import Reporter, SilentReporter
-from semise_sdk.signing import own_work
 from semise_sdk.spec import PRECISIONS, Precision
+from semise_sdk.system.atomic import atomic_folder
+from semise_sdk.system.progress import Reporter, SilentReporter
 from semise_sdk.version import __version__
+from semise_sdk.workflows.calibrate import calibrate, observe
+from semise_sdk.workflows.verify import replay
 
 _PACKAGES = (
     "torch",

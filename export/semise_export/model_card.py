@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from semise_export.parity import ParityRow
+from semise_export.gate.parity import ParityRow
 from semise_export.run import TrainedRun
 from semise_sdk.calibration import Calibration
 from semise_sdk.results import INTENDED_USE

@@ -12,8 +12,8 @@ import yaml
 
 from semise_sdk.bundle import open_run
 from semise_sdk.errors import BundleError, DataError
-from semise_sdk.recalibration import HeldOutImage
 from semise_sdk.spec import ModelInfo
+from semise_sdk.workflows.calibrate import HeldOutImage
 
 PARTS = ("train", "val", "test", "calibration")
 GATE_PARTS = ("val", "test")

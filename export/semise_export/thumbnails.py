@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semise_export.run import TrainedRun
-from semise_sdk.atomic import write_bytes
 from semise_sdk.bundle import reference_picture
 from semise_sdk.errors import DataError
-from semise_sdk.overlay import encode_png
 from semise_sdk.predictor import Predictor
+from semise_sdk.reports.overlay import encode_png
+from semise_sdk.system.atomic import write_bytes
 
 SIDE = 96
 SAME = 1e-3

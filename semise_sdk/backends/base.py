@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from semise_sdk.bundle.manifest import TensorSpec
 from semise_sdk.errors import BackendError
-from semise_sdk.manifest import TensorSpec
 from semise_sdk.spec import NetworkConfig, Precision
 
 Arrays = Mapping[str, NDArray[np.generic]]

@@ -26,9 +26,9 @@ from semise_sdk.backends.onnxruntime_providers import (
     target_of,
 )
 from semise_sdk.backends.watchdog import Watchdog
+from semise_sdk.bundle.manifest import TensorSpec
 from semise_sdk.errors import BackendError
-from semise_sdk.machine import usable_cores
-from semise_sdk.manifest import TensorSpec
+from semise_sdk.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, RunOptions, SessionOptions

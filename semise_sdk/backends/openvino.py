@@ -22,10 +22,10 @@ from semise_sdk.backends.base import (
     first_line,
 )
 from semise_sdk.backends.watchdog import allowed_seconds, late
+from semise_sdk.bundle.manifest import TensorSpec
 from semise_sdk.errors import BackendError
-from semise_sdk.machine import usable_cores
-from semise_sdk.manifest import TensorSpec
 from semise_sdk.spec import Precision
+from semise_sdk.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, ConstOutput, InferRequest

@@ -17,9 +17,9 @@ from semise_sdk.backends.base import (
     check_outputs,
     first_line,
 )
+from semise_sdk.bundle.integrity import verify
+from semise_sdk.bundle.manifest import TensorSpec
 from semise_sdk.errors import BackendError
-from semise_sdk.integrity import verify
-from semise_sdk.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import torch

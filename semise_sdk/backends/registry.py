@@ -8,8 +8,8 @@ from typing import Protocol
 
 from semise_sdk.backends.base import Backend, Device, Graph, check_precision
 from semise_sdk.errors import BackendError
-from semise_sdk.machine import has_nvidia_gpu
 from semise_sdk.spec import PRECISIONS, Precision
+from semise_sdk.system.machine import has_nvidia_gpu
 
 _logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from semise_sdk.backends.registry import check_backend
 from semise_sdk.bench.answers import save_answers
 from semise_sdk.bench.measurement import RefusedError, measure_speed, opened
 from semise_sdk.bench.rows import Case
+from semise_sdk.bundle.signing import PUBLIC_KEY_VARIABLE
 from semise_sdk.errors import SemiseError
-from semise_sdk.signing import PUBLIC_KEY_VARIABLE
 
 Kind = Literal["probe", "speed", "answers"]
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semise_sdk.assessment import LabeledImage, ReadMask, gather
 from semise_sdk.bench.agreement import Figures, agreement
 from semise_sdk.bench.answers import load_answers
 from semise_sdk.bench.child import Job
 from semise_sdk.bench.process import run_job
 from semise_sdk.bench.rows import Case
 from semise_sdk.errors import SemiseError
-from semise_sdk.evaluation import evaluate
+from semise_sdk.metrics.evaluation import evaluate
+from semise_sdk.workflows.evaluate import LabeledImage, ReadMask, gather
 
 TASK_METRICS = ("c_index", "kendall_tau", "macro_f1", "dice", "pooled_dice")
 

@@ -6,10 +6,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semise_sdk.atomic import write_bytes
 from semise_sdk.bench.rows import Row, Speed
 from semise_sdk.bench.run import BenchReport
 from semise_sdk.errors import ConfigError
+from semise_sdk.system.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

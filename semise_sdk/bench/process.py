@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from semise_sdk.bench.child import Job, Outcome
-from semise_sdk.machine import end_of
+from semise_sdk.system.machine import end_of
 
 _CODE = "from semise_sdk.bench.child import main; main()"
 

@@ -10,11 +10,11 @@ from semise_sdk.bench.compare import Comparison, Truth
 from semise_sdk.bench.process import run_job
 from semise_sdk.bench.rows import Case, Row, Speed
 from semise_sdk.bundle import Bundle, GraphName
+from semise_sdk.demo.phantoms import write_phantoms
 from semise_sdk.errors import BundleError
-from semise_sdk.machine import describe_machine
-from semise_sdk.phantoms import write_phantoms
-from semise_sdk.reporting import Reporter
 from semise_sdk.spec import Precision
+from semise_sdk.system.machine import describe_machine
+from semise_sdk.system.progress import Reporter
 
 BATCHES: tuple[int | None, ...] = (None, 1, 16)
 """The backend's best, one at a time, and a common larger one."""

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from semise_sdk.atomic import write_bytes, write_text
 from semise_sdk.calibration.gates import DistanceGate, QualityGate
 from semise_sdk.calibration.model import Calibration, GradeSets, Healthy
 from semise_sdk.calibration.quality import LAYOUT_SIDE, MEASURES, Limits
 from semise_sdk.calibration.temperature import HIGHEST, LOWEST
 from semise_sdk.errors import BundleError, ReferenceImageError, SemiseError
 from semise_sdk.metrics import Estimate
-from semise_sdk.references import ReferenceBank, has_direction
+from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 from semise_sdk.spec import ModelInfo
+from semise_sdk.system.atomic import write_bytes, write_text
 
 SCHEMA = 2
 CALIBRATION, CALIBRATION_TENSORS = "calibration.json", "calibration.safetensors"

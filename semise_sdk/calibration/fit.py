@@ -13,7 +13,7 @@ from semise_sdk.calibration.quality import Picture
 from semise_sdk.calibration.temperature import fit_temperature, tempered
 from semise_sdk.errors import ConfigError
 from semise_sdk.metrics import Estimate, estimate
-from semise_sdk.references import ReferenceBank
+from semise_sdk.severity.reference_bank import ReferenceBank
 
 UNLABELED = -1
 FOLDS = 10

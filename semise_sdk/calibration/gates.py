@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from semise_sdk.calibration.conformal import upper_limit
 from semise_sdk.calibration.quality import MEASURES, Limits, Picture, layout_correlation, limits_of
-from semise_sdk.references import ReferenceBank, has_direction
 from semise_sdk.results import Status
+from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 
 MAX_EMBEDDINGS = 512
 REVIEW_SHARE, ABSTAIN_SHARE = 0.975, 0.99

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from semise_sdk.calibration.gates import PASSED, Verdict
 from semise_sdk.calibration.model import GradeSets
-from semise_sdk.evaluation import Decoding, decide
+from semise_sdk.metrics.evaluation import Decoding, decide
 
 WIDE = 2
 """Neighbouring grades that a set may hold and still say something: two people often differ by one grade."""

@@ -10,7 +10,7 @@ from semise_sdk.calibration.gates import CONSTANT, PASSED, DistanceGate, Quality
 from semise_sdk.calibration.quality import Picture
 from semise_sdk.calibration.temperature import tempered
 from semise_sdk.metrics import Estimate
-from semise_sdk.references import ReferenceBank
+from semise_sdk.severity.reference_bank import ReferenceBank
 
 MIN_IMAGES = 100
 """Fewer say too little of how often a set holds the true grade; what rests on them is left out."""

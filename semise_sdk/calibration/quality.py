@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semise_sdk.calibration.conformal import upper_limit
-from semise_sdk.record import Canvas
+from semise_sdk.images.record import Canvas
 
 LAYOUT_SIDE = 16
 CONSTANT_RANGE = 2

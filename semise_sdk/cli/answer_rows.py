@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from semise_sdk.cli.batch import Batch
 from semise_sdk.cli.run_options import RunOptions
-from semise_sdk.drawings import DrawingFolder
 from semise_sdk.errors import ImageReadError
-from semise_sdk.overlay import MAP_TOP, mask_overlay, severity_overlay
-from semise_sdk.readers import FoundImage
-from semise_sdk.references import ReferenceBank
+from semise_sdk.images.readers import FoundImage
+from semise_sdk.reports.drawings import DrawingFolder
+from semise_sdk.reports.overlay import MAP_TOP, mask_overlay, severity_overlay
+from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Severity
-from semise_sdk.worklist import Places
-from semise_sdk.writers import Row, analysis_row, segmentation_row
+from semise_sdk.severity.reference_bank import ReferenceBank
+from semise_sdk.tables.write import Row, analysis_row, segmentation_row
 
 MAP_DESCRIPTION = f"Severity map, 0 to {MAP_TOP:g}: an aid to explanation, not a localisation."
 

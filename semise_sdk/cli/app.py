@@ -10,7 +10,7 @@ import typer
 from typer import Abort
 from typer.exceptions import TyperException
 
-from semise_sdk.cli import (
+from semise_sdk.cli.commands import (
     bench,
     bundles,
     calibrate,
@@ -28,7 +28,7 @@ from semise_sdk.cli import (
     train,
 )
 from semise_sdk.cli.console import stderr
-from semise_sdk.cli.privacy import guard_logging, phi_of, sentence, speak, spoken, usage_sentence
+from semise_sdk.cli.messages import guard_logging, phi_of, sentence, speak, spoken, usage_sentence
 from semise_sdk.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, DataError, SemiseError
 from semise_sdk.version import __version__
 

@@ -7,13 +7,13 @@ from typing import Annotated, Protocol, TypeVar
 
 import typer
 
-from semise_sdk.cli.privacy import PHI_VARIABLE
+from semise_sdk.cli.messages import PHI_VARIABLE
 from semise_sdk.errors import OptionError
+from semise_sdk.images.readers import FoundImage
 from semise_sdk.ledger import RunSettings
 from semise_sdk.ledger.settings import SETTINGS
-from semise_sdk.phi import Phi, Privacy, parse_phi, read_key
 from semise_sdk.predictor import describe_reference
-from semise_sdk.readers import FoundImage
+from semise_sdk.privacy import Phi, Privacy, parse_phi, read_key
 
 KEY_VARIABLE = "SEMISE_PHI_KEY"
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from semise_sdk.cli.batch import Batch
 from semise_sdk.cli.console import say, tracked
 from semise_sdk.errors import ConfigError
-from semise_sdk.html_page import require_jinja
+from semise_sdk.images.readers import find_images
 from semise_sdk.predictor import Predictor
-from semise_sdk.readers import find_images
-from semise_sdk.references import ReferenceBank
-from semise_sdk.results import Ranking
-from semise_sdk.worklist import (
+from semise_sdk.reports.html_page import require_jinja
+from semise_sdk.reports.worklist import (
     Illustrator,
     Places,
     bundle_thumbnails,
@@ -18,6 +16,8 @@ from semise_sdk.worklist import (
     page_paths,
     write_worklist,
 )
+from semise_sdk.results import Ranking
+from semise_sdk.severity.reference_bank import ReferenceBank
 
 
 def check_report(report: Path | None, out: Path | None) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, get_args
 
 from semise_sdk.errors import LedgerError
-from semise_sdk.order import STORED
-from semise_sdk.resampled_bank import RESAMPLES
 from semise_sdk.results import Classification, Severity, Status
+from semise_sdk.severity.difference import STORED
+from semise_sdk.severity.resamples import RESAMPLES
 
 Answered = Severity | Classification
 Answer = TypeVar("Answer", bound=Answered)

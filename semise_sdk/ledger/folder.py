@@ -5,11 +5,11 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from semise_sdk.atomic import sync_folder, write_text
 from semise_sdk.errors import LedgerError, OutputError
 from semise_sdk.ledger.settings import SETTINGS, RunSettings
-from semise_sdk.locks import claimed
-from semise_sdk.phi import make_key, read_key
+from semise_sdk.privacy import make_key, read_key
+from semise_sdk.system.atomic import sync_folder, write_text
+from semise_sdk.system.locks import claimed
 
 KEY = "phi.key"
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from semise_sdk.images.readers import MAX_FILE_BYTES, FoundImage
 from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.settings import Part
-from semise_sdk.phi import Privacy
-from semise_sdk.readers import MAX_FILE_BYTES, FoundImage
-from semise_sdk.references import ReferenceBank
+from semise_sdk.privacy import Privacy
+from semise_sdk.severity.reference_bank import ReferenceBank
 
 PAGE = 1000
 

@@ -15,7 +15,7 @@ from semise_sdk.ledger.answers import Answer, Answered, answer_of, fields_of
 from semise_sdk.ledger.audit import AUDIT, AuditTrail, Event, Head
 from semise_sdk.ledger.database import JOURNAL, database_errors, transaction
 from semise_sdk.ledger.inputs import Input, Listed, from_blob, listed
-from semise_sdk.writers import utf8_text
+from semise_sdk.tables.write import utf8_text
 
 # As `postprocess.ranked` sorts: what needs a human first, what could not be read last.
 BY_SEVERITY = "CASE status WHEN 'abstain' THEN 0 WHEN 'error' THEN 2 ELSE 1 END, severity DESC"

@@ -10,14 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from semise_sdk.errors import LedgerError
+from semise_sdk.images.postprocess import severity_order
+from semise_sdk.images.readers import FoundImage
 from semise_sdk.ledger.database import JOURNAL, connect_read_only, database_errors
 from semise_sdk.ledger.folder import KEY
 from semise_sdk.ledger.inputs import hash_input, list_inputs
 from semise_sdk.ledger.journal import BY_SEVERITY, answered_sha256, placed, stored_answers
 from semise_sdk.ledger.settings import Part, RunSettings
-from semise_sdk.phi import Privacy, parse_phi, read_key
-from semise_sdk.postprocess import severity_order
-from semise_sdk.readers import FoundImage
+from semise_sdk.privacy import Privacy, parse_phi, read_key
 from semise_sdk.results import Severity
 
 Images = Callable[[], Iterable[tuple[int, FoundImage]]]

@@ -10,15 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
 
+from semise_sdk.images.readers import FoundImage
+from semise_sdk.inference.pipeline import Pool, in_order
 from semise_sdk.ledger.answers import Answer, failed
 from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.folder import agreed_settings, claim_folder, secret_key
 from semise_sdk.ledger.inputs import Input, Listed, examine, hash_input, identity_text, list_inputs, listed, stamp_of
 from semise_sdk.ledger.journal import BY_SEVERITY, Entry, Journal, Session, answered_sha256, placed, stored_answers
 from semise_sdk.ledger.settings import Part, RunSettings
-from semise_sdk.phi import Privacy, parse_phi
-from semise_sdk.pipeline import Pool, in_order
-from semise_sdk.readers import FoundImage
+from semise_sdk.privacy import Privacy, parse_phi
 from semise_sdk.version import __version__
 
 RESCORES = 3

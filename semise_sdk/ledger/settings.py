@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from semise_sdk.errors import LedgerError, OptionError
-from semise_sdk.phi import PHI
+from semise_sdk.privacy import PHI
 from semise_sdk.results import INTENDED_USE
 
 SCHEMA = 1

@@ -15,6 +15,15 @@ from semise_sdk.metrics.classification import (
     quadratic_kappa,
     recall,
 )
+from semise_sdk.metrics.concordance import (
+    auroc_healthy,
+    c_index,
+    evaluation_pairs,
+    kendall_tau,
+    pair_accuracy,
+    pair_brier,
+    spearman,
+)
 from semise_sdk.metrics.intervals import (
     Estimate,
     Groups,
@@ -23,15 +32,6 @@ from semise_sdk.metrics.intervals import (
     bootstrap_interval,
     estimate,
     percentile_interval,
-)
-from semise_sdk.metrics.ranking import (
-    auroc_healthy,
-    c_index,
-    evaluation_pairs,
-    kendall_tau,
-    pair_accuracy,
-    pair_brier,
-    spearman,
 )
 from semise_sdk.metrics.segmentation import dice, iou, mask_counts, pooled_dice, pooled_iou
 

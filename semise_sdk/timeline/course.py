@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from semise_sdk.comparison import difference_of
-from semise_sdk.inputs import Source, single
-from semise_sdk.order import SeverityDifference
+from semise_sdk.images.sources import Source, single
 from semise_sdk.results import Severity
+from semise_sdk.severity.comparison import difference_of
+from semise_sdk.severity.difference import SeverityDifference
 from semise_sdk.spec import Precision
 
 NO_PATIENT = "no_patient: expected a patient in this row, found none: name one, so that the image has a timeline"

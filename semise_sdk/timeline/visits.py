@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semise_sdk.errors import DataError
-from semise_sdk.table import headers_of, read_table
+from semise_sdk.tables.read import headers_of, read_table
 from semise_sdk.timeline.course import Visit
 
 REQUIRED_COLUMNS = ("image", "patient", "date")

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from semise_export.onnx import export_graphs, graph_entry
+from semise_export.graphs.onnx import export_graphs, graph_entry
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.backends.pytorch import PyTorchBackend
 from semise_sdk.bundle import write_manifest
@@ -23,7 +23,7 @@ from semise_sdk.models.network import (
     UnetOutputs,
 )
 from semise_sdk.predictor import Predictor
-from semise_sdk.references import ReferenceBank
+from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo
 
 SIZE = 64

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from semise_sdk.backends.base import Device, Graph, check_inputs, check_outputs, first_line
+from semise_sdk.bundle.manifest import TensorSpec
 from semise_sdk.errors import BackendError
-from semise_sdk.manifest import TensorSpec
 
 PIXELS = {"pixels": TensorSpec("uint8", ("N", 4, 4, 3))}
 

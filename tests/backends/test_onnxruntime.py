@@ -17,7 +17,7 @@ from semise_sdk.backends import Graph, onnxruntime_providers, onnxruntime_rtx, o
 from semise_sdk.backends.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Device
 from semise_sdk.backends.onnxruntime_binding import BoundSession, Place
 from semise_sdk.errors import BackendError
-from semise_sdk.machine import has_nvidia_gpu
+from semise_sdk.system.machine import has_nvidia_gpu
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 GRAPH = Graph(name="encoder", content=lambda: b"onnx", outputs=("embedding",))

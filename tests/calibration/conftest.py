@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from semise_sdk.calibration import Observed, look
-from semise_sdk.phantoms import draw_phantom
-from semise_sdk.postprocess import softmax
-from semise_sdk.preprocess import to_canvas
-from semise_sdk.readers import read_image
-from semise_sdk.references import ReferenceBank
+from semise_sdk.demo.phantoms import draw_phantom
+from semise_sdk.images.postprocess import softmax
+from semise_sdk.images.preprocess import to_canvas
+from semise_sdk.images.readers import read_image
+from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 LABELS = ("none", "mild", "severe")

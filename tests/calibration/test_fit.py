@@ -9,7 +9,7 @@ from semise_sdk.calibration import PASSED, UNLABELED, coverage_of, fit_calibrati
 from semise_sdk.calibration.model import Healthy
 from semise_sdk.calibration.temperature import tempered
 from semise_sdk.errors import ConfigError
-from semise_sdk.references import ReferenceBank
+from semise_sdk.severity.reference_bank import ReferenceBank
 
 LABELS = ("none", "mild", "severe")
 

@@ -16,9 +16,9 @@ from semise_sdk.calibration.quality import (
     look,
     natural_limits,
 )
-from semise_sdk.phantoms import draw_phantom
-from semise_sdk.preprocess import to_canvas
-from semise_sdk.readers import read_image
+from semise_sdk.demo.phantoms import draw_phantom
+from semise_sdk.images.preprocess import to_canvas
+from semise_sdk.images.readers import read_image
 from semise_sdk.spec import InputSpec
 
 SPEC = InputSpec(height=48, width=48)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from semise_sdk.calibration.temperature import fit_temperature, negative_log_likelihood, tempered
+from semise_sdk.images.postprocess import softmax
 from semise_sdk.metrics import ece
-from semise_sdk.postprocess import softmax
 
 
 def drawn(n=400, sharpness=3.0):
@@ -28,7 +28,7 @@ def test_probabilities_of_nothing_stay_finite():
 
 
 def test_it_finds_what_the_trainings_own_finds():
-    from semise_training.temperature import fit_temperature as by_scipy
+    from semise_training.run.temperature import fit_temperature as by_scipy
 
     for sharpness in (0.5, 3.0, 8.0):
         logits, levels = drawn(sharpness=sharpness)

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="session")
 def limits():
     """The default limits, wider for bf16 and int8 where one of 24 images would decide."""
-    from semise_export.config import LIMITS
+    from semise_export.limits import LIMITS
 
     few_images = {"task_c_index": 0.05, "class_flips": 0.1, "pooled_dice": 0.9, "dice": 0.9}
     few_images |= {"c_index": 0.85, "kendall_tau": 0.7}

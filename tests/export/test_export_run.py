@@ -17,24 +17,24 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from semise_export import assemble
-from semise_export.answers import Answers
 from semise_export.assemble import export_run
-from semise_export.config import LIMITS, ParityThresholds
-from semise_export.golden import PICTURES
-from semise_export.onnx import graph_entry
-from semise_export.parity import ParityRow, check_backend, gate_backends, torch_answers
+from semise_export.gate.answers import Answers
+from semise_export.gate.golden import PICTURES
+from semise_export.gate.parity import ParityRow, check_backend, gate_backends, torch_answers
+from semise_export.graphs.onnx import graph_entry
+from semise_export.limits import LIMITS, ParityThresholds
 from semise_export.run import TrainedRun
 from semise_sdk.bundle import MANIFEST, Bundle, write_manifest
 from semise_sdk.errors import BackendError, BundleError, ConfigError, DataError, ParityError
+from semise_sdk.images.preprocess import to_canvas
+from semise_sdk.images.readers import read_image
 from semise_sdk.models.encoder import create_body, feature_dim, input_scaling
 from semise_sdk.models.network import EncoderGraph, SemiSeNetwork, UnetGraph
 from semise_sdk.predictor import Predictor
-from semise_sdk.preprocess import to_canvas
-from semise_sdk.readers import read_image
-from semise_sdk.references import ReferenceBank
-from semise_sdk.replay import replay
-from semise_sdk.reporting import SilentReporter
+from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
+from semise_sdk.system.progress import SilentReporter
+from semise_sdk.workflows.verify import replay
 
 LABELS = ("healthy", "mild", "severe")
 SPEC = InputSpec(height=64, width=64)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semise_export.agreement import Agreement
+from semise_export.gate.agreement import Agreement
+from semise_export.gate.parity import ParityRow
+from semise_export.gate.stability import Stability
 from semise_export.model_card import model_card
-from semise_export.parity import ParityRow
 from semise_export.run import SplitRow, TrainedRun
-from semise_export.stability import Stability
 from semise_sdk.calibration import Calibration, GradeSets, Healthy
 from semise_sdk.metrics import Estimate
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig

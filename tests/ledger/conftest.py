@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from semise_sdk.images.readers import FoundImage, scan_images
 from semise_sdk.ledger import Ledger, RunSettings
-from semise_sdk.readers import FoundImage, scan_images
 from semise_sdk.results import Severity
 
 SETTINGS = {

@@ -8,8 +8,8 @@ import pytest
 
 from semise_sdk.errors import LedgerError
 from semise_sdk.ledger.answers import _HOLDS, answer_of, fields_of
-from semise_sdk.resampled_bank import RESAMPLES
 from semise_sdk.results import Classification, Severity
+from semise_sdk.severity.resamples import RESAMPLES
 
 GRADES = {"a": 3, "b": 2, "c": 1, "d": 3}
 RESAMPLED = base64.b64encode(bytes(2 * RESAMPLES)).decode()

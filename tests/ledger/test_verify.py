@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 
 from semise_sdk.errors import LedgerError
+from semise_sdk.images.readers import scan_images
 from semise_sdk.ledger import verify_run
-from semise_sdk.readers import scan_images
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_a_damaged_page_of_the_journal_is_found(run):
 
 
 def test_another_key_is_refused(run, images, tmp_path):
-    from semise_sdk.phi import make_key
+    from semise_sdk.privacy import make_key
 
     make_key(tmp_path / "other.key")
     with pytest.raises(LedgerError, match="found another: give --phi-key"):

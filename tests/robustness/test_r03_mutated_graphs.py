@@ -12,11 +12,11 @@ import onnx
 import onnx.parser
 import pytest
 
-from semise_export.onnx import graph_entry
+from semise_export.graphs.onnx import graph_entry
 from semise_sdk.bundle import MANIFEST, Bundle, write_manifest
+from semise_sdk.bundle.graph_lint.policy import check_policy
+from semise_sdk.bundle.integrity import hash_file
 from semise_sdk.errors import BundleError
-from semise_sdk.graph_policy import check_policy
-from semise_sdk.integrity import hash_file
 
 NAMES = ("encoder", "classifier", "unet")
 
@@ -83,7 +83,7 @@ def bundle(write_colour_bundle, tmp_path_factory):
 def test_every_mutated_graph_is_refused_before_it_is_parsed(bundle, amount, figure, monkeypatch, tmp_path):
     count, refused, parsed = amount(60, 2000), 0, []
     folder = shutil.copytree(bundle, tmp_path / "bundle")
-    monkeypatch.setattr("semise_sdk.bundle.check_policy", lambda *given, **named: parsed.append(named["name"]))
+    monkeypatch.setattr("semise_sdk.bundle.bundle.check_policy", lambda *given, **named: parsed.append(named["name"]))
     for seed in range(count):
         path = folder / f"{NAMES[seed % 3]}.onnx"
         honest = path.read_bytes()

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 from semise_sdk.bundle import MANIFEST, Bundle, pack, sign, write_manifest
-from semise_sdk.integrity import hash_file, list_files
-from semise_sdk.signing import SIGNATURE, new_key
+from semise_sdk.bundle.integrity import hash_file, list_files
+from semise_sdk.bundle.signing import SIGNATURE, new_key
 
 REFERENCES = "references.safetensors"
 # In the loop's way: an endless one, and one of each kind of graph within a graph.

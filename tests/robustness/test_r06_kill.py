@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from semise_sdk.phantoms import write_phantoms
+from semise_sdk.demo.phantoms import write_phantoms
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -29,7 +29,7 @@ import json, os, sys
 from pathlib import Path
 import PACKAGES
 from semise_sdk.cli.app import run
-from semise_sdk.reporting import SilentReporter
+from semise_sdk.system.progress import SilentReporter
 
 def train(root, settings):
     from semise_training import train
@@ -109,7 +109,7 @@ class Commands:
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    server = Commands(tmp_path_factory.mktemp("server") / "log", "semise_training.train")
+    server = Commands(tmp_path_factory.mktemp("server") / "log", "semise_training.run.train")
     yield server
     server.close()
 

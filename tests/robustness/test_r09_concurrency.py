@@ -17,11 +17,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from semise_export.onnx import graph_entry
+from semise_export.graphs.onnx import graph_entry
 from semise_sdk.bundle import write_manifest
 from semise_sdk.errors import BackendError
 from semise_sdk.predictor import Predictor
-from semise_sdk.references import ReferenceBank
+from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
 THREADS = 16

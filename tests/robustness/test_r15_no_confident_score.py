@@ -6,7 +6,7 @@ Phantoms have no fixed orientation: turned images are in tests/calibration/test_
 import numpy as np
 import pytest
 
-from semise_sdk.phantoms import draw_phantom
+from semise_sdk.demo.phantoms import draw_phantom
 from semise_sdk.predictor import Predictor
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semise_sdk.phantoms import draw_phantom
+from semise_sdk.demo.phantoms import draw_phantom
 from semise_sdk.predictor import Predictor
 
 BATCHES, THREADS = (1, 7, 32), (1, 2, 4)

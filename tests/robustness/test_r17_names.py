@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from semise_sdk.cli.app import run
-from semise_sdk.spreadsheet import restored
-from semise_sdk.writers import utf8_text
+from semise_sdk.tables.spreadsheet import restored
+from semise_sdk.tables.write import utf8_text
 
 COUNT = 200
 LIMIT_S = 60

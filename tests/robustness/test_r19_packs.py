@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semise_sdk.inputs import NamedImage
-from semise_sdk.isolation import InProcessReader, IsolatedReader
+from semise_sdk.images.isolation import InProcessReader, IsolatedReader
+from semise_sdk.images.readers.dicom import dicom_support
+from semise_sdk.images.sources import NamedImage
+from semise_sdk.inference.measure import FailedImage, Slot
 from semise_sdk.predictor import Predictor
-from semise_sdk.readers.dicom import dicom_support
-from semise_sdk.tasks import FailedImage, Slot
 
 PACK = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "robustness"
 # What the manifest's Pillow and pydicom (with GDCM's rival under the GPL, and every format that they know) decode, and

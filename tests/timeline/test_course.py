@@ -6,9 +6,9 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from semise_sdk.readers import FoundImage
-from semise_sdk.resampled_bank import RESAMPLES
+from semise_sdk.images.readers import FoundImage
 from semise_sdk.results import Severity
+from semise_sdk.severity.resamples import RESAMPLES
 from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
 STILL = base64.b64encode(np.zeros(RESAMPLES, "<f2")).decode()

@@ -13,8 +13,8 @@ from typing import Any, Self
 from semise_sdk.backends.tensorrt.library import Library, plain
 from semise_sdk.backends.tensorrt.precision import NetworkTypes, check_types, network_types
 from semise_sdk.errors import BackendError
-from semise_sdk.reporting import Reporter, SilentReporter
 from semise_sdk.spec import Precision
+from semise_sdk.system.progress import Reporter, SilentReporter
 
 CURRENT = "current"
 

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from semise_sdk.atomic import atomic_file
 from semise_sdk.backends.tensorrt.build import BatchProfile, BuiltEngine
 from semise_sdk.backends.tensorrt.precision import NetworkTypes
 from semise_sdk.errors import BackendError
 from semise_sdk.spec import Precision
+from semise_sdk.system.atomic import atomic_file
 
 VARIABLE = "SEMISE_CACHE"
 

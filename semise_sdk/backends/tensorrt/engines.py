@@ -11,7 +11,7 @@ from semise_sdk.backends.tensorrt.cache import EngineCache, EngineKey
 from semise_sdk.backends.tensorrt.cuda import Gpu, use_gpu
 from semise_sdk.backends.tensorrt.library import Library
 from semise_sdk.errors import BackendError
-from semise_sdk.reporting import Reporter
+from semise_sdk.system.progress import Reporter
 
 DEFAULT_PROFILE = BatchProfile()
 # What TensorRT for RTX builds one portable engine for; it wants Turing (7.5) apart, and refuses fp32 products on it.

@@ -10,8 +10,8 @@ from semise_sdk.backends.base import Arrays
 from semise_sdk.backends.tensorrt.bindings import Context, Engine, RuntimeCache, RuntimeConfig
 from semise_sdk.backends.tensorrt.cuda import Buffer, DeviceMemory
 from semise_sdk.backends.tensorrt.library import Library
+from semise_sdk.bundle.manifest import TensorSpec
 from semise_sdk.errors import BackendError
-from semise_sdk.manifest import TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

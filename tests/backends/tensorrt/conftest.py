@@ -55,8 +55,8 @@ def to_int8(source: Path, target: Path, *, excluded: tuple[str, ...] = ()) -> No
 @pytest.fixture(scope="session")
 def graph_files(tmp_path_factory, random_network) -> dict[tuple[str, str], Path]:
     """Every graph's ONNX file by name and precision."""
-    from semise_export.half import half_graph
-    from semise_export.onnx import export_graphs
+    from semise_export.graphs.half import half_graph
+    from semise_export.graphs.onnx import export_graphs
 
     folder = tmp_path_factory.mktemp("graphs")
     export_graphs(random_network(), InputSpec(height=SIZE, width=SIZE), folder)

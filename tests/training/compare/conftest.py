@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from semise_sdk.reporting import SilentReporter
-from semise_training.compare.answers import LOSSES, Answers, HeadAnswers
-from semise_training.compare.cells import Cell, CellKey, CodeVersion
-from semise_training.compare.plan import Plan, Protocol
-from semise_training.compare.rows import rows_of
-from semise_training.compare.run import compare
+from semise_sdk.system.progress import SilentReporter
+from semise_training.compare.cells.answers import LOSSES, Answers, HeadAnswers
+from semise_training.compare.cells.cells import Cell, CellKey, CodeVersion
+from semise_training.compare.cells.plan import Plan, Protocol
+from semise_training.compare.cells.rows import rows_of
+from semise_training.compare.compute.run import compare
 
 SETTINGS = {
     "encoder": {"name": "test_resnet", "init": "scratch"},

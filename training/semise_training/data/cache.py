@@ -15,12 +15,12 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from semise_sdk.atomic import write_text
 from semise_sdk.errors import DataError, ImageReadError
-from semise_sdk.preprocess import place_mask, to_canvas
-from semise_sdk.readers import read_image
-from semise_sdk.reporting import Reporter
+from semise_sdk.images.preprocess import place_mask, to_canvas
+from semise_sdk.images.readers import read_image
 from semise_sdk.spec import InputSpec
+from semise_sdk.system.atomic import write_text
+from semise_sdk.system.progress import Reporter
 from semise_training.data.manifest import Sample
 from semise_training.data.masks import read_mask
 

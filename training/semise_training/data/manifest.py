@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from semise_sdk.errors import DataError
-from semise_sdk.table import Problem, Row, headers_of, parse_headers, read_table
+from semise_sdk.tables.read import Problem, Row, headers_of, parse_headers, read_table
 
 SplitName = Literal["train", "val", "test", "calibration"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.readers import read_image
-from semise_sdk.record import ImageRecord, Pixels
+from semise_sdk.images.readers import read_image
+from semise_sdk.images.record import ImageRecord, Pixels
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from semise_training.config import TrainConfig
 from semise_training.data.size import DataSize
-from semise_training.loop import Stage
+from semise_training.loop.loop import Stage
 from semise_training.sections import StageConfig
 from semise_training.stages.upstream import Upstream
 

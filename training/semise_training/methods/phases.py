@@ -1,7 +1,7 @@
 """Phase 1 and phase 2 of the paper, and the refit after them, as stages that several methods share."""
 
 from semise_training.config import TrainConfig
-from semise_training.loop import Stage
+from semise_training.loop.loop import Stage
 from semise_training.methods.method import UpstreamStage
 from semise_training.stages import phase1, phase2, refit
 from semise_training.stages.upstream import Upstream

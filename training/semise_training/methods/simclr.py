@@ -1,7 +1,7 @@
 """``simclr``: NT-Xent alone (Chen et al. 2020, arXiv 2002.05709), which uses no label."""
 
 from semise_training.config import TrainConfig
-from semise_training.loop import Stage
+from semise_training.loop.loop import Stage
 from semise_training.methods.method import Method, UpstreamStage
 from semise_training.stages import simclr
 from semise_training.stages.upstream import Upstream

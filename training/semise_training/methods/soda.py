@@ -1,7 +1,7 @@
 """``soda``: a diffusion bottleneck (Hudson et al. 2023, arXiv 2311.17901), which uses no label."""
 
 from semise_training.config import TrainConfig
-from semise_training.loop import Stage
+from semise_training.loop.loop import Stage
 from semise_training.methods.method import Method, UpstreamStage
 from semise_training.stages import soda
 from semise_training.stages.upstream import Upstream

@@ -1,7 +1,7 @@
 """``supervised``: fine-tuning by cross-entropy, what a user would pick who has not heard of severity."""
 
 from semise_training.config import TrainConfig
-from semise_training.loop import Stage
+from semise_training.loop.loop import Stage
 from semise_training.methods.method import Method, UpstreamStage
 from semise_training.stages import supervised
 from semise_training.stages.upstream import Upstream

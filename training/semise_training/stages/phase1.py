@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semise_training.data.pairing import balanced_batches, sampled_pairs
 from semise_training.losses import class_pair_loss, pair_margin_loss, supcon_loss
-from semise_training.pairing import balanced_batches, sampled_pairs
 from semise_training.sections import OptimizerConfig, Phase1Config
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, batched, build_optimizer, unordered_monitors

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semise_sdk.references import mean_direction
+from semise_sdk.severity.reference_bank import mean_direction
+from semise_training.data.pairing import balanced_batches, sampled_pairs, unlabeled_batches
 from semise_training.data.size import DataSize
+from semise_training.loop.monitors import alignment, gradient_norms
 from semise_training.losses import (
     CHANCE_PREFERENCE,
     chance_ntxent,
@@ -20,8 +22,6 @@ from semise_training.losses import (
     preference_loss,
     rank_n_contrast_loss,
 )
-from semise_training.monitors import alignment, gradient_norms
-from semise_training.pairing import balanced_batches, sampled_pairs, unlabeled_batches
 from semise_training.sections import OptimizerConfig, Phase2Config
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import (

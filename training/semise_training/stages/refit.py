@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from semise_sdk.models.heads import SeverityHead, projection_head
+from semise_training.data.pairing import balanced_batches
 from semise_training.losses import cosine_distance, inbatch_preference_loss
-from semise_training.pairing import balanced_batches
 from semise_training.sections import Phase2Config, RefitConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import all_views

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semise_training.data.pairing import unlabeled_batches
 from semise_training.data.size import DataSize
 from semise_training.losses import ntxent_loss
-from semise_training.pairing import unlabeled_batches
 from semise_training.sections import OptimizerConfig, SimCLRConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, build_optimizer, validation_monitors

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from semise_training.data.pairing import unlabeled_batches
 from semise_training.data.size import DataSize
 from semise_training.diffusion.learner import SodaLearner
-from semise_training.embedding import pixel_batches
-from semise_training.pairing import unlabeled_batches
+from semise_training.network.embedding import pixel_batches
 from semise_training.sections import OptimizerConfig, SodaConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.upstream import Upstream, two_rate_optimizer, unordered_monitors

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semise_training.data.pairing import unlabeled_batches
 from semise_training.data.size import DataSize
-from semise_training.pairing import unlabeled_batches
 from semise_training.sections import OptimizerConfig, SupervisedConfig
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import class_weights

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semise_sdk.metrics import dice, pooled_dice
 from semise_training.config import UnetConfig
-from semise_training.embedding import BATCH, pixel_batches, to_device
+from semise_training.network.embedding import BATCH, pixel_batches, to_device
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import single_group_adamw
 from semise_training.stages.upstream import Upstream

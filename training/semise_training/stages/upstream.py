@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from semise_sdk.errors import TrainingError
 from semise_sdk.metrics import auroc_healthy, evaluation_pairs, kendall_tau, pair_accuracy
-from semise_sdk.references import MAX_REFERENCES, ReferenceBank
-from semise_training import monitors
+from semise_sdk.severity.reference_bank import MAX_REFERENCES, ReferenceBank
 from semise_training.augment import Augmenter
 from semise_training.data.dataset import Dataset
-from semise_training.device import Compute
-from semise_training.embedding import Vectors, embed, to_device
-from semise_training.model import TrainingModel
+from semise_training.loop import monitors
+from semise_training.network.device import Compute
+from semise_training.network.embedding import Vectors, embed, to_device
+from semise_training.network.model import TrainingModel
 from semise_training.sections import OptimizerConfig
 from semise_training.seeds import derived_seed
 

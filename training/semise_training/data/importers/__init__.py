@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from semise_sdk.errors import ConfigError, DataError
-from semise_sdk.reporting import Reporter
+from semise_sdk.system.progress import Reporter
 from semise_training.data.importers.imported import MANIFEST_NAME, Failure, Imported
 from semise_training.data.importers.isic import import_isic
 from semise_training.data.importers.papilledema import import_papilledema

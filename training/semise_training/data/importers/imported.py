@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semise_sdk.atomic import write_text
-from semise_training.data.check import images_per_grade, images_per_split
+from semise_sdk.system.atomic import write_text
+from semise_training.data.checks.check import images_per_grade, images_per_split
 from semise_training.data.manifest import COLUMNS, REQUIRED_COLUMNS, Manifest, Sample
 
 MANIFEST_NAME = "data.csv"

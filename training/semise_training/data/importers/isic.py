@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semise_sdk.errors import DataError
-from semise_sdk.reporting import Reporter
-from semise_sdk.table import Row, Table
+from semise_sdk.system.progress import Reporter
+from semise_sdk.tables.read import Row, Table
 from semise_training.data.importers.imported import Imported, manifest_of, write_manifest
 from semise_training.data.importers.official import official_table, refuse
 from semise_training.data.manifest import Sample, SplitName

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semise_sdk.errors import ConfigError, ImageReadError
-from semise_sdk.preprocess import to_eight_bits
-from semise_sdk.readers import read_image
+from semise_sdk.images.preprocess import to_eight_bits
+from semise_sdk.images.readers import read_image
 from semise_sdk.spec import DicomPolicy, Intensity
 
 # Skin and fat at the breast's edge are little brighter than air, which fills more of a mammogram than anything as dark:
@@ -34,7 +34,7 @@ def read_mammogram(path: Path, *, is_right: bool) -> NDArray[np.uint8]:
     """Returns the breast of a DICOM file, ``[h, w]``, 0 black to 255 white; a right one is mirrored.
 
     Raises:
-        ImageReadError: What :func:`semise_sdk.readers.read_image` raises, and ``unsupported_format`` for colour.
+        ImageReadError: What :func:`semise_sdk.images.readers.read_image` raises, and ``unsupported_format`` for colour.
     """
     record = read_image(path, dicom=_POLICY)
     if record.grey is None:

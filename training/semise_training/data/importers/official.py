@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semise_sdk.errors import DataError
-from semise_sdk.table import Table, read_table
+from semise_sdk.tables.read import Table, read_table
 
 
 def official_table(path: Path, columns: Sequence[str]) -> Table:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from semise_sdk.errors import DataError
-from semise_sdk.readers import find_images
-from semise_sdk.reporting import Reporter
+from semise_sdk.images.readers import find_images
+from semise_sdk.system.progress import Reporter
+from semise_training.data.checks.inspection import Inspection, inspect_manifest
+from semise_training.data.checks.rules import alike_sets
 from semise_training.data.importers.imported import Failure, Imported, manifest_of, write_manifest
 from semise_training.data.importers.official import refuse
-from semise_training.data.inspection import Inspection, inspect_manifest
 from semise_training.data.manifest import Manifest, Sample
-from semise_training.data.rules import alike_sets
 
 LABELS = ("normal", "pseudopapilledema", "papilledema")
 """The classes in severity order; folder names are compared with them in lower case."""

@@ -1,0 +1,1 @@
+"""The parity gate: what an export must agree on with torch before it is written."""

@@ -1,0 +1,221 @@
+"""``semise compare``: every system under one protocol, cell by cell, and the tables made of the cells."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from semise_sdk.cli.commands.train import encoder_options, given_options, manifest_options, project_settings
+from semise_sdk.cli.console import JsonOption, QuietOption, print_json, progress, say, stdout
+from semise_sdk.cli.project import Project, load_project
+from semise_sdk.cli.reporter import ConsoleReporter, OneBarReporter
+from semise_sdk.cli.requirements import training_installed
+from semise_sdk.errors import ConfigError, TrainingError
+
+if TYPE_CHECKING:
+    from semise_training.compare.cells.plan import Plan
+    from semise_training.compare.compute.run import Outcome
+    from semise_training.compare.report.tables import Tables
+
+PARTS = ("test", "val")
+SHOWN = ("macro_f1", "maee", "kendall_tau", "auroc_healthy", "dice")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("compare")(compare)
+
+
+def compare(
+    data: Annotated[Path | None, typer.Argument(help="Manifest (CSV or JSONL); semise.toml's by default.")] = None,
+    methods: Annotated[str, typer.Option(help="Methods, as majority,imagenet,semise.")] = "",
+    variants: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help="A row of its own, as NAME:method=semise,phase2.alpha=0.2; repeatable."),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Cross-validation with that many folds.")] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Encoder seeds; without --folds also of as many random splits. 1 or 3.")
+    ] = None,
+    only_fold: Annotated[int | None, typer.Option(help="Compute this fold alone, from 0.")] = None,
+    alphas: Annotated[
+        str, typer.Option(help="Values of phase2.alpha that semise chooses among on validation data, as 0,0.1,0.5.")
+    ] = "",
+    label_fractions: Annotated[
+        str, typer.Option(help="Shares of the training labels to learn from as well, as 0.05,0.25.")
+    ] = "",
+    fraction_methods: Annotated[
+        str, typer.Option(help="Rows that learn from those; semise, semise-labeled and supervised by default.")
+    ] = "",
+    head_seeds: Annotated[int, typer.Option(min=1, max=50, help="Classifiers trained with each loss.")] = 5,
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Train a U-Net where there are masks.")] = True,
+    passes: Annotated[
+        float, typer.Option(min=0.1, help="Budget of every system: image views for each labeled training image.")
+    ] = 26.0,
+    preset: Annotated[str | None, typer.Option(help="recommended or faithful.")] = None,
+    columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
+    encoder: Annotated[str | None, typer.Option(help="timm model name; resnet50.tv_in1k by default.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Encoder weights, .safetensors with timm's names.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    size: Annotated[int | None, typer.Option(help="Canvas size in pixels.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of all cells, as phase2.epochs=20; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The comparison's folder.")] = Path("comparison"),
+    part: Annotated[
+        str,
+        typer.Option("--parts", help="Tables of test, or of val alone; a cell holds answers on both, chosen on val."),
+    ] = "test",
+    repeats: Annotated[int, typer.Option(min=1, help="Resamples of the intervals.")] = 1000,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Only make the tables again; of --methods, if given.")
+    ] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Compute cells of another experiment anew.")] = False,
+    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep the run folder of each cell.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compares systems under one protocol; what is done stays, and the same command goes on after an interruption.
+
+    Each cell answers the validation and the test part, and nothing that chooses reads the latter; `--parts val` prints
+    validation tables only.
+    """
+    with training_installed("semise compare"):
+        from semise_training.compare.cells.rows import rows_of
+        from semise_training.compare.report.report import report
+
+    if part not in PARTS:
+        raise ConfigError(f"expected --parts test or val, found {part!r}")
+    outcome, shown = None, frozenset[str]()
+    if report_only:
+        # semise-labeled, which no option can name, goes with semise.
+        shown = frozenset(row.name for row in rows_of(_words(methods), variants or [], with_fractions=True))
+    else:
+        project = load_project(Path.cwd())
+        options: dict[str, object] = {
+            "encoder": encoder_options(encoder, weights, from_scratch=from_scratch),
+            "input": {"size": size},
+            "runtime": {"device": device},
+            "data": manifest_options(data, columns, project),
+        }
+        plan = _plan(
+            _words(methods),
+            variants or [],
+            given_options(options),
+            settings or [],
+            project,
+            folds=folds,
+            seeds=seeds,
+            only_fold=only_fold,
+            alphas=_numbers(alphas, "--alphas"),
+            fractions=_numbers(label_fractions, "--label-fractions"),
+            fraction_methods=_words(fraction_methods),
+            preset=preset,
+            protocol=(head_seeds, masks, passes),
+        )
+        outcome = _run(plan, out, redo=redo, keep_runs=keep_runs, quiet=quiet)
+    if outcome is None or outcome.computed or outcome.kept:
+        tables = report(out, part=part, repeats=repeats, rows=shown)
+        _print(tables, out, as_json=as_json, quiet=quiet)
+    if outcome is not None:
+        _refuse_failures(outcome)
+
+
+def _plan(
+    methods: Sequence[str],
+    variants: Sequence[str],
+    options: dict[str, object],
+    settings: Sequence[str],
+    project: Project | None,
+    *,
+    folds: int,
+    seeds: int | None,
+    only_fold: int | None,
+    alphas: tuple[float, ...],
+    fractions: tuple[float, ...],
+    fraction_methods: tuple[str, ...],
+    preset: str | None,
+    protocol: tuple[int, bool, float],
+) -> "Plan":
+    from semise_training.compare.cells.plan import Plan, Protocol
+    from semise_training.compare.cells.rows import LABELED_ONLY, refuse_planned, rows_of
+    from semise_training.config import merge, parse_assignments
+
+    of_project, its_preset = project_settings(project)
+    assigned = parse_assignments(settings)
+    refuse_planned(assigned, "--set")
+    head_seeds, masks, passes = protocol
+    with_fractions = bool(fractions) and (not fraction_methods or LABELED_ONLY in fraction_methods)
+    return Plan(
+        rows=rows_of(methods, variants, with_fractions=with_fractions),
+        settings=merge(merge(of_project, options), assigned),
+        preset=preset or its_preset,
+        protocol=Protocol(head_seeds=head_seeds, masks=masks, passes=passes),
+        folds=folds,
+        seeds=(1 if folds else 3) if seeds is None else seeds,
+        only_fold=only_fold,
+        alphas=alphas,
+        label_fractions=fractions,
+        fraction_rows=fraction_methods,
+    )
+
+
+def _run(plan: "Plan", out: Path, *, redo: bool, keep_runs: bool, quiet: bool) -> "Outcome":
+    from semise_training.compare.compute.run import compare as compute
+
+    with progress(quiet=quiet) as display:
+        outcome = compute(
+            plan,
+            out,
+            redo=redo,
+            keep_runs=keep_runs,
+            reporter=ConsoleReporter(display, quiet=quiet),
+            stages=OneBarReporter(display, quiet=quiet),
+        )
+    say(f"{len(outcome.computed)} cells computed, {outcome.kept} were there", quiet=quiet)
+    if outcome.elsewhere:
+        say(f"{len(outcome.elsewhere)} cells are, or were, computed by another process", quiet=quiet)
+    return outcome
+
+
+def _refuse_failures(outcome: "Outcome") -> None:
+    if outcome.failed:
+        key, message = next(iter(outcome.failed.items()))
+        raise TrainingError(
+            f"{len(outcome.failed)} cells failed, the tables are without them (first: {key.slug}: {message}); mend the "
+            "settings and run the same command again"
+        )
+
+
+def _print(tables: "Tables", out: Path, *, as_json: bool, quiet: bool) -> None:
+    from semise_training.compare.report.report import report_folder
+    from semise_training.compare.report.write import cells_of, entry_of, gaps_of, row_name, to_json
+
+    if as_json:
+        print_json(to_json(tables))
+        return
+    names = [name for name in SHOWN if any(row.estimates[name].value is not None for row in tables.rows)]
+    table = Table(tables.part, *names, "cells", title="value [95 % interval]")
+    for row in tables.rows:
+        table.add_row(row_name(row), *(str(entry_of(row.estimates[name])) for name in names), cells_of(row))
+    stdout.print(table)
+    for gap in gaps_of(tables):
+        say(gap, quiet=quiet)
+    say(f"all tables: {report_folder(out, tables.part)}", quiet=quiet)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(sorted({float(word) for word in _words(text)}))
+    except ValueError as error:
+        raise ConfigError(f"expected {option} as numbers of 0 to 1 between commas, found {text!r}") from error
+    if any(not 0 <= number <= 1 for number in numbers):
+        raise ConfigError(f"expected {option} of 0 to 1, found {text!r}")
+    return numbers

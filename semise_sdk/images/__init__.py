@@ -1,0 +1,1 @@
+"""From bytes to a canvas: sources, readers, isolation, preprocessing."""

@@ -1,0 +1,92 @@
+"""From the bytes of a DICOM file to its record, with nothing that pydicom says about them let through."""
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from semise_sdk.errors import ImageReadError
+from semise_sdk.images.readers.dicom.codec import codec_for
+from semise_sdk.images.readers.dicom.colour import rgb_of_palette, rgb_of_samples
+from semise_sdk.images.readers.dicom.frame import decode_frame
+from semise_sdk.images.readers.dicom.greyscale import grey_scale
+from semise_sdk.images.readers.dicom.header import (
+    GREY,
+    PALETTE,
+    Layout,
+    check_items,
+    read_header,
+    read_pixels,
+    transfer_syntax,
+)
+from semise_sdk.images.readers.dicom.policy import check_laterality, check_policy, chosen_frame, notes_on
+from semise_sdk.images.readers.quiet import hush, quiet
+from semise_sdk.images.readers.raster import check_size
+from semise_sdk.images.record import ImageRecord, Pixels
+from semise_sdk.spec import DicomPolicy
+
+
+def decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> ImageRecord:
+    """Returns the record of a DICOM file's bytes; raises ImageReadError as :func:`read_dicom` says."""
+    try:
+        with quiet():
+            return _decode(data, source, max_pixels, policy)
+    except (ImageReadError, MemoryError):
+        raise
+    except EOFError:
+        raise ImageReadError("truncated", "expected a complete DICOM file, found it cut short") from None
+    except Exception as error:  # pydicom and its decoders raise anything on damaged data
+        # Neither the error's text nor the error itself goes on: they quote values of the header.
+        kind = type(error).__name__
+        raise ImageReadError("damaged", f"expected a readable DICOM file, found damaged data ({kind})") from None
+
+
+def _decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> ImageRecord:
+    syntax = transfer_syntax(data)
+    check_items(data, syntax)
+    header = read_header(data, with_frames=policy.laterality != "any")
+    check_policy(header, policy)
+    codec = codec_for(syntax)
+    layout = Layout.of(header)
+    check_size(layout.columns, layout.rows, max_pixels)
+    index = chosen_frame(layout.frames, policy)
+    check_laterality(header, index, policy)
+    notes = [f"{codec.name} decoded by {codec.package}"]
+    if layout.frames > 1:
+        notes.append(f"frame {index + 1} of {layout.frames}")
+    notes.extend(notes_on(header, index))
+    dataset = read_pixels(data)
+    values = decode_frame(dataset, layout, codec, index)
+    return _record(values, dataset, layout, index, source=source, notes=notes)
+
+
+def _record(
+    values: NDArray[np.int32], dataset: Dataset, layout: Layout, index: int, *, source: str, notes: list[str]
+) -> ImageRecord:
+    if layout.photometric not in GREY:
+        is_palette = layout.photometric == PALETTE
+        rgb = rgb_of_palette(values, dataset, notes) if is_palette else rgb_of_samples(values, layout, notes)
+        return ImageRecord(pixels=rgb, bits=8, source=source, format="DICOM", notes=tuple(notes))
+    grey = grey_scale(dataset, layout, index, notes)
+    pixels = _narrow(values, layout)
+    return ImageRecord(pixels=pixels, bits=layout.stored, source=source, format="DICOM", notes=tuple(notes), grey=grey)
+
+
+def _narrow(values: NDArray[np.int32], layout: Layout) -> Pixels:
+    if layout.is_signed:
+        return values
+    return values.astype(np.uint8) if layout.stored <= 8 else values.astype(np.uint16)
+
+
+def _hush_pydicom() -> None:
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "pydicom" and module]
+    loggers = [module.__name__ for module in modules if "LOGGER" in vars(module) or "logger" in vars(module)]
+    hush(modules, ["pydicom", *loggers, "pylibjpeg.utils", "openjpeg.utils"], _drop)
+
+
+def _drop(_text: str) -> None:
+    """Forgets what pydicom says: it quotes values of the header."""
+
+
+_hush_pydicom()

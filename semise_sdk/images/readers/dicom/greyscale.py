@@ -1,0 +1,108 @@
+"""The meaning of grey values in the standard's order: modality LUT, VOI LUT or window, presentation (PS3.4 N.2).
+
+Every step maps a value by itself, so the chain is applied once to all values that the stored bits can hold, instead of
+to every pixel.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+
+from semise_sdk.errors import ImageReadError
+from semise_sdk.images.readers.dicom.header import Layout
+from semise_sdk.images.record import GreyScale
+
+_PER_FRAME = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
+
+
+def grey_scale(dataset: Dataset, layout: Layout, index: int, notes: list[str]) -> GreyScale:
+    """Returns what the stored values of frame ``index`` mean, and adds to the notes what had to be decided.
+
+    Raises:
+        ImageReadError: ``damaged`` where a rescale or window gives no range, ``unsupported_format`` for a
+            presentation LUT. Pydicom raises anything beside on damaged tables.
+    """
+    _take_from_groups(dataset, index)
+    _deepen_tables(dataset)
+    stored = np.arange(layout.first, layout.first + (1 << layout.stored), dtype=np.int32)
+    modality = np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    if not np.isfinite(modality).all() or modality.min() == modality.max():
+        raise ImageReadError("damaged", "expected a rescale or modality LUT that gives several values, found none")
+    is_inverted = _is_inverted(dataset, layout)
+    if is_inverted:
+        notes.append("low values are white, and the image is turned")
+    return GreyScale(
+        first=layout.first, modality=modality, shown=_shown(dataset, modality, notes), is_inverted=is_inverted
+    )
+
+
+def _take_from_groups(dataset: Dataset, index: int) -> None:
+    """Puts a frame's own rescale and window, which an enhanced image keeps in groups, where single frames have them."""
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for group in (*shared[:1], *per_frame[index : index + 1]):
+        for sequence, keywords in _PER_FRAME.items():
+            for item in (group.get(sequence) or [])[:1]:
+                for keyword in keywords:
+                    if keyword in item:
+                        dataset[keyword] = item[keyword]
+
+
+def _deepen_tables(dataset: Dataset) -> None:
+    """Says of the tables that their values have 16 bits.
+
+    Pydicom numbers the entries of a table in the type of its values: of a table of 8 bits it would find 256, and of 12
+    none. What the values mean follows from the table's ends.
+    """
+    for sequence in ("ModalityLUTSequence", "VOILUTSequence"):
+        for item in (dataset.get(sequence) or [])[:1]:
+            item["LUTDescriptor"].value = [*item.LUTDescriptor[:2], 16]
+
+
+def _shown(dataset: Dataset, modality: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64] | None:
+    if dataset.get("VOILUTSequence"):
+        black, white, values = _by_table(dataset, modality)
+    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
+        if dataset["WindowCenter"].VM > 1:
+            notes.append(f"window 1 of {dataset['WindowCenter'].VM}")
+        black, white, values = _by_window(dataset, modality)
+    else:
+        notes.append("no VOI LUT or window in the header")
+        return None
+    if black == white or not np.isfinite([black, white]).all():
+        raise ImageReadError("damaged", "expected a VOI LUT or window that gives several values, found one")
+    return np.clip((values - black) / (white - black), 0, 1)
+
+
+def _by_window(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
+    with np.errstate(over="ignore"):  # of a sigmoid, far from its centre
+        values = np.asarray(apply_windowing(modality, dataset), np.float64)
+    # The ends of the output range, which pydicom takes from the header's own elements.
+    black, white = apply_windowing(np.array([-np.inf, np.inf]), dataset)
+    return float(black), float(white), values
+
+
+def _by_table(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
+    """Returns black, white and the values by the VOI LUT.
+
+    Black and white are the table's own ends: its declared depth is often more than it uses.
+    """
+    entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
+    ends = apply_voi(np.arange(first, first + (entries or 1 << 16), dtype=np.int32), dataset)
+    # A table is indexed by whole numbers, and a rescale gives floats.
+    values = np.asarray(apply_voi(np.rint(modality).astype(np.int32), dataset), np.float64)
+    return float(ends.min()), float(ends.max()), values
+
+
+def _is_inverted(dataset: Dataset, layout: Layout) -> bool:
+    if dataset.get("PresentationLUTSequence"):
+        raise ImageReadError(
+            "unsupported_format", "expected a presentation LUT shape, found a presentation LUT; save the image as shown"
+        )
+    shape = str(dataset.get("PresentationLUTShape", "")).strip().upper()
+    # Both say the same: MONOCHROME1 comes with INVERSE, and is not turned twice.
+    return layout.photometric == "MONOCHROME1" or shape == "INVERSE"

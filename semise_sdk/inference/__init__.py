@@ -1,0 +1,1 @@
+"""A model that is open, and how it answers."""

@@ -1,0 +1,312 @@
+"""What a model says of a batch of images, and how that becomes the answer of each task."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semise_sdk.calibration import PASSED, Calibration, Grade, Verdict, grade_of, look, percentile_of
+from semise_sdk.errors import ImageReadError, SpecError
+from semise_sdk.images.postprocess import mask_of, severity_map_of, softmax
+from semise_sdk.images.preprocess import to_canvas
+from semise_sdk.images.readers import read_image
+from semise_sdk.images.record import Canvas, Geometry
+from semise_sdk.images.sources import NamedImage
+from semise_sdk.inference.graphs import Graphs
+from semise_sdk.metrics.evaluation import Decoding
+from semise_sdk.results import Analysis, Classification, Embedding, Segmentation, Severity, Status
+from semise_sdk.severity.difference import MeasuredSeverity, measured_severity
+from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
+from semise_sdk.spec import InputSpec, ModelInfo
+
+NO_ANSWER = "no_answer: expected finite numbers from the network, found otherwise; look at the image"
+NO_MEMORY = "out_of_memory: expected to hold the image in memory, found too little; give it more, or a smaller image"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image on its canvas, and what the picture alone says of whether to score it."""
+
+    file: str
+    canvas: Canvas
+    verdict: Verdict = PASSED
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """An image that could not be read or is not to be scored, and why."""
+
+    file: str
+    reason: str
+    status: Status = "error"
+
+
+Slot = ReadImage | FailedImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Needs:
+    """What a task asks of the network.
+
+    Args:
+        bank: References to measure severity from; None for no severity.
+        grade: Whether to grade.
+        mask: Whether to draw a mask.
+        places: Whether to measure the severity of each place.
+        calibration: What the answers are held against; None for the bare network's.
+        healthy: Severities of held-out healthy images from ``bank``, ascending; None where they are not known.
+        decoding: How probabilities become a grade.
+        canvas: Whether to keep the image's canvas.
+    """
+
+    bank: ReferenceBank | None = None
+    grade: bool = False
+    mask: bool = False
+    places: bool = False
+    calibration: Calibration | None = None
+    healthy: NDArray[np.float64] | None = None
+    decoding: Decoding = "argmax"
+    canvas: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """What the network said of one image, or why it said nothing.
+
+    Args:
+        file: The image's name in results.
+        status: What became of the image.
+        reason: Why that is not ok.
+        severity: Its severity, where asked for.
+        severity_low: Lower end of the severity's interval, where the bank has one.
+        severity_high: Upper end.
+        resampled: What each resample of the bank adds to the severity.
+        percentile: Of that severity among held-out healthy images.
+        probabilities: Of each grade, where asked for.
+        level: The decided level.
+        possible: The levels of its grade set, ascending.
+        embedding: Pooled feature ``[F]``.
+        severity_vector: What its severity is measured by, ``[D]``.
+        reference_vector: What it contributes as a reference, ``[D]``.
+        logits: Mask logits ``[h, w]`` on the canvas, where asked for.
+        places: Severity ``[h, w]`` of each place of the last feature map, where asked for.
+        geometry: Where the image lies on the canvas.
+        nearest: Place in the bank of the reference nearest to it, where places were asked for.
+        canvas: What the network saw, where asked for.
+    """
+
+    file: str
+    status: Status = "ok"
+    reason: str = ""
+    severity: float | None = None
+    severity_low: float | None = None
+    severity_high: float | None = None
+    resampled: str = ""
+    percentile: float | None = None
+    probabilities: tuple[float, ...] = ()
+    level: int | None = None
+    possible: tuple[int, ...] = ()
+    embedding: NDArray[np.float32] | None = None
+    severity_vector: NDArray[np.float32] | None = None
+    reference_vector: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
+    places: NDArray[np.float32] | None = None
+    geometry: Geometry | None = None
+    nearest: int | None = None
+    canvas: Canvas | None = None
+
+    @property
+    def is_scored(self) -> bool:
+        """True when there is an answer."""
+        return self.status in ("ok", "review")
+
+
+def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
+    """Returns the image on its canvas, or why that cannot be: whatever is wrong with it stays with it."""
+    try:
+        return ReadImage(image.file, to_canvas(read_image(image.source, dicom=spec.dicom), spec))
+    except ImageReadError as error:
+        return FailedImage(image.file, error.reason)
+    except SpecError as error:
+        return FailedImage(image.file, f"does_not_fit: {error}")
+    except MemoryError:
+        return FailedImage(image.file, NO_MEMORY)
+    except Exception as error:
+        # A decoder met by a hostile file may raise anything; the other images of the batch are not to suffer.
+        # Neither its text nor its traceback is logged: both may quote the file, and a file may hold a patient's name.
+        _logger.warning("reading one image failed in an unforeseen way: %s", type(error).__name__)
+        return FailedImage(image.file, f"unforeseen: {type(error).__name__} while reading; please report the file")
+
+
+def looked_at(slot: Slot, calibration: Calibration | None) -> Slot:
+    """Returns what a calibration's quality gate lets through, with its verdict; a failed image stays as it is."""
+    if calibration is None or isinstance(slot, FailedImage):
+        return slot
+    verdict = calibration.judge_picture(look(slot.canvas))
+    if verdict.status == "abstain":
+        return FailedImage(slot.file, verdict.reason, verdict.status)
+    return ReadImage(slot.file, slot.canvas, verdict)
+
+
+def measure(slots: Sequence[Slot], *, needs: Needs, graphs: Graphs) -> list[Row]:
+    """Returns what the network says of each image, from one pass over those that could be read.
+
+    Raises:
+        BackendError: the engine failed.
+    """
+    readable = [slot for slot in slots if isinstance(slot, ReadImage)]
+    measured = iter(_measure(readable, needs=needs, graphs=graphs) if readable else ())
+    return [
+        Row(file=slot.file, status=slot.status, reason=slot.reason) if isinstance(slot, FailedImage) else next(measured)
+        for slot in slots
+    ]
+
+
+def _measure(images: Sequence[ReadImage], *, needs: Needs, graphs: Graphs) -> list[Row]:
+    pixels = np.stack([image.canvas.pixels for image in images])
+    outputs = dict(graphs.get("unet" if needs.mask else "encoder").run({"pixels": pixels}))
+    if needs.grade:
+        outputs |= graphs.get("classifier").run({"embedding": outputs["embedding"]})
+    arrays = {name: np.asarray(values, np.float32) for name, values in outputs.items()}
+    return [
+        _row(image, {name: values[index] for name, values in arrays.items()}, needs)
+        for index, image in enumerate(images)
+    ]
+
+
+def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs) -> Row:
+    used = [outputs["embedding"], *(outputs[name] for name in ("logits", "mask_logits") if name in outputs)]
+    if needs.places:
+        used.append(outputs["severity_map_vectors"])
+    has_answer = all(np.isfinite(values).all() for values in used) and has_direction(outputs["severity_vector"])
+    if not has_answer:
+        return Row(file=image.file, status="error", reason=NO_ANSWER)
+    unlike = PASSED if needs.calibration is None else needs.calibration.judge_embedding(outputs["embedding"])
+    if unlike.status == "abstain":
+        return Row(file=image.file, status=unlike.status, reason=unlike.reason)
+    bank = needs.bank
+    measured = MeasuredSeverity() if bank is None else measured_severity(bank, outputs["severity_vector"])
+    severity = measured.severity
+    sets = None if needs.calibration is None else needs.calibration.sets
+    grade = grade_of(softmax(outputs["logits"]), sets, decoding=needs.decoding) if needs.grade else Grade()
+    verdict = next((one for one in (image.verdict, unlike, grade.verdict) if one.status != "ok"), PASSED)
+    return Row(
+        file=image.file,
+        status=verdict.status,
+        reason=verdict.reason,
+        severity=severity,
+        severity_low=measured.low,
+        severity_high=measured.high,
+        resampled=measured.resampled,
+        percentile=None if severity is None or needs.healthy is None else percentile_of(severity, needs.healthy),
+        probabilities=grade.probabilities,
+        level=grade.level,
+        possible=grade.possible,
+        embedding=outputs["embedding"],
+        severity_vector=outputs["severity_vector"],
+        reference_vector=outputs["reference_vector"],
+        logits=outputs.get("mask_logits"),
+        places=bank.severity_map(outputs["severity_map_vectors"][None])[0] if bank and needs.places else None,
+        geometry=image.canvas.geometry,
+        nearest=bank.nearest(outputs["severity_vector"]) if bank and needs.places else None,
+        canvas=image.canvas if needs.canvas else None,
+    )
+
+
+def severity_of(row: Row, model: ModelInfo) -> Severity:
+    """Returns a row as the answer of ``rank``."""
+    if not row.is_scored:
+        return Severity(file=row.file, status=row.status, reason=row.reason)
+    return Severity(
+        file=row.file,
+        severity=row.severity,
+        grade=_grade(row, model),
+        status=row.status,
+        reason=row.reason,
+        probabilities=row.probabilities,
+        grade_set=_grade_set(row, model),
+        percentile=row.percentile,
+        severity_low=row.severity_low,
+        severity_high=row.severity_high,
+        resampled=row.resampled,
+    )
+
+
+def classification_of(row: Row, model: ModelInfo) -> Classification:
+    """Returns a row as the answer of ``classify``."""
+    if not row.is_scored:
+        return Classification(file=row.file, status=row.status, reason=row.reason)
+    return Classification(
+        file=row.file,
+        label=_grade(row, model),
+        probabilities=row.probabilities,
+        status=row.status,
+        reason=row.reason,
+        grade_set=_grade_set(row, model),
+    )
+
+
+def embedding_of(row: Row, _model: ModelInfo) -> Embedding:
+    """Returns a row as the answer of ``embed``."""
+    if not row.is_scored:
+        return Embedding(file=row.file, status=row.status, reason=row.reason)
+    return Embedding(file=row.file, embedding=row.embedding)
+
+
+def segmentation_of(row: Row, model: ModelInfo) -> Segmentation:
+    """Returns a row as the answer of ``segment``, its mask at the source's size."""
+    analysis = analysis_of(row, model)
+    return Segmentation(
+        file=row.file,
+        mask=analysis.mask,
+        area_fraction=analysis.area_fraction,
+        status=analysis.status,
+        reason=analysis.reason,
+    )
+
+
+def analysis_of(row: Row, model: ModelInfo) -> Analysis:
+    """Returns a row as the answer of ``analyze``, its mask and map at the source's size."""
+    if not row.is_scored or row.geometry is None:
+        return Analysis(file=row.file, status=row.status, reason=row.reason)
+    try:
+        mask, area_fraction = _mask(row.logits, row.geometry, model.mask_threshold)
+        places = None if row.places is None else severity_map_of(row.places, row.geometry)
+    except MemoryError:
+        reason = "out_of_memory: expected to hold a mask of the image's size in memory, found too little"
+        return Analysis(file=row.file, status="error", reason=reason)
+    return Analysis(
+        file=row.file,
+        severity=row.severity,
+        grade=_grade(row, model),
+        probabilities=row.probabilities,
+        mask=mask,
+        area_fraction=area_fraction,
+        severity_map=places,
+        status=row.status,
+        reason=row.reason,
+        grade_set=_grade_set(row, model),
+        percentile=row.percentile,
+        severity_low=row.severity_low,
+        severity_high=row.severity_high,
+        resampled=row.resampled,
+        nearest_reference=row.nearest,
+    )
+
+
+def _mask(
+    logits: NDArray[np.float32] | None, geometry: Geometry, threshold: float
+) -> tuple[NDArray[np.uint8] | None, float | None]:
+    return (None, None) if logits is None else mask_of(logits, geometry, threshold=threshold)
+
+
+def _grade(row: Row, model: ModelInfo) -> str | None:
+    return None if row.level is None else model.labels[row.level]
+
+
+def _grade_set(row: Row, model: ModelInfo) -> tuple[str, ...]:
+    return tuple(model.labels[level] for level in row.possible)

@@ -1,0 +1,1 @@
+"""What people look at: pages, drawings and documents made of answers."""

@@ -1,0 +1,1 @@
+"""From vectors to an order: distance, references, places, differences."""

@@ -1,0 +1,1 @@
+"""Verbs over a whole bundle: verify, calibrate, evaluate."""

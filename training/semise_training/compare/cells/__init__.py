@@ -1,0 +1,1 @@
+"""Cells of a comparison: what is planned, answered and kept."""

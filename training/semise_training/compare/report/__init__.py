@@ -1,0 +1,1 @@
+"""The tables, figures and page made of a comparison's cells."""

@@ -1,0 +1,1 @@
+"""What is checked of a data set before anything is trained."""

@@ -1,0 +1,183 @@
+"""The rules of the data check; each yields findings and knows nothing of the others."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+
+from semise_training.data.checks.findings import ErrorKind, Finding, about
+from semise_training.data.checks.fingerprints import near_duplicate_sets
+from semise_training.data.checks.inspection import Inspection
+from semise_training.data.manifest import Manifest, Sample
+from semise_training.data.splits.blocks import groups_per_level
+from semise_training.data.splits.split import DEFAULT_FRACTIONS, absent_parts, without_split
+
+_LISTED = 6
+
+
+def file_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields the images and masks that are missing or cannot be read."""
+    for sample, seen in zip(manifest.samples, inspections, strict=True):
+        name = manifest.name_of(sample)
+        if (error := seen.image_error) is not None:
+            image_kind: ErrorKind = "missing_image" if error.code == "not_found" else "unreadable_image"
+            yield about(image_kind, manifest, [sample], f"image {name}: {error.reason}")
+        if (error := seen.mask_error) is not None:
+            mask_kind: ErrorKind = "missing_mask" if error.code == "not_found" else "unreadable_mask"
+            yield about(mask_kind, manifest, [sample], f"mask of {name}: {error.reason}")
+
+
+def mask_size_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields the masks whose upright size is not that of their image."""
+    for sample, seen in zip(manifest.samples, inspections, strict=True):
+        image, mask = seen.fingerprint, seen.mask
+        if image and mask and (mask.height, mask.width) != (image.height, image.width):
+            sizes = f"{mask.width}x{mask.height} for an image of {image.width}x{image.height}"
+            yield about("mask_size", manifest, [sample], f"the mask of {manifest.name_of(sample)} is {sizes}")
+
+
+def mask_content_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields at most one finding of a kind: what is odd in one mask is often so in every mask of a data set."""
+    masked = [(one, seen.mask) for one, seen in zip(manifest.samples, inspections, strict=True) if seen.mask]
+    soft = [sample for sample, mask in masked if not mask.is_binary]
+    empty = [sample for sample, mask in masked if sample.severity and not mask.has_lesion]
+    lesion_on_healthy = [sample for sample, mask in masked if sample.severity == 0 and mask.has_lesion]
+    if soft:
+        message = f"masks hold more than two values, above half of the highest is lesion: {listed(manifest, soft)}"
+        yield about("mask_not_binary", manifest, soft, message)
+    if empty:
+        yield about("mask_empty", manifest, empty, f"masks are empty above severity 0: {listed(manifest, empty)}")
+    if lesion_on_healthy:
+        message = f"masks mark a lesion at severity 0: {listed(manifest, lesion_on_healthy)}"
+        yield about("mask_on_healthy", manifest, lesion_on_healthy, message)
+
+
+def scale_findings(manifest: Manifest) -> Iterator[Finding]:
+    """Yields what is wrong with the severity scale, and rows whose label is that of another level."""
+    levels = manifest.levels
+    if 0 not in levels:
+        yield Finding("no_healthy", (), (), "no image of severity 0: severity is measured from healthy images")
+    gaps = sorted(set(range(1, max(levels, default=0))) - set(levels))
+    if gaps:
+        missing = ", ".join(str(level) for level in gaps[:_LISTED]) + (", ..." if len(gaps) > _LISTED else "")
+        message = f"no image of severity {missing} below {max(levels)}: levels must be 0, 1, 2, ... without a gap"
+        yield Finding("severity_gap", (), (), message)
+    for sample in manifest.samples:
+        expected = None if sample.severity is None else manifest.labels[sample.severity]
+        if sample.label is not None and expected not in (None, sample.label):
+            message = (
+                f"{manifest.name_of(sample)} is called {sample.label!r}, severity {sample.severity} is {expected!r}"
+            )
+            yield about("label_mismatch", manifest, [sample], message)
+
+
+def count_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields the classes that are too small to be split."""
+    images = Counter(sample.severity for sample in manifest.samples)
+    groups = groups_per_level(manifest, keys=hashes(inspections))
+    parts = len(DEFAULT_FRACTIONS)
+    for level in manifest.levels:
+        name = f"severity {level} ({manifest.labels[level]})"
+        if images[level] < 2:
+            message = f"{name} has a single image: it cannot be split"
+        elif not manifest.names_splits and groups[level] < parts:
+            message = f"{name} is in {groups[level]} groups: a split into {', '.join(DEFAULT_FRACTIONS)} needs {parts}"
+        else:
+            continue
+        yield about("too_few_images", manifest, [s for s in manifest.samples if s.severity == level], message)
+
+
+def split_findings(manifest: Manifest) -> Iterator[Finding]:
+    """Yields what is wrong with the splits that a manifest names, when it names any."""
+    if not manifest.names_splits:
+        return
+    absent = absent_parts(manifest, DEFAULT_FRACTIONS)
+    if absent:
+        yield Finding("split_incomplete", (), (), f"the split column names no row as {' or '.join(absent)}")
+    unnamed = without_split(manifest)
+    if unnamed:
+        message = f"{len(unnamed)} labeled rows name no split while others do: {listed(manifest, unnamed)}"
+        yield about("split_incomplete", manifest, unnamed, message)
+    for group in same_key(manifest, [sample.group for sample in manifest.samples]):
+        splits = splits_of(group)
+        if len(splits) > 1:
+            message = f"group {group[0].group} is in {' and '.join(splits)}: {listed(manifest, group)}"
+            yield about("group_in_two_splits", manifest, group, message)
+
+
+def pixel_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields the sets of images with identical pixels."""
+    for same in same_key(manifest, hashes(inspections)):
+        names, splits = listed(manifest, same), splits_of(same)
+        if len(splits) > 1:
+            message = f"the same pixels are in {' and '.join(splits)}: {names}"
+            yield about("same_pixels_in_two_splits", manifest, same, message)
+        if contradict(same):
+            yield about("label_conflict", manifest, same, f"the same pixels have contradicting severities: {names}")
+        elif len(splits) <= 1:
+            yield about("same_pixels", manifest, same, f"the same pixels occur {len(same)} times: {names}")
+
+
+def alike_findings(
+    manifest: Manifest, inspections: Sequence[Inspection], sets: Sequence[tuple[int, ...]]
+) -> Iterator[Finding]:
+    """Yields the sets of near-duplicates; a set of nothing but identical pixels is left to the rule above."""
+    found = hashes(inspections)
+    for members in sets:
+        if len({found[index] for index in members}) == 1:
+            continue
+        alike = [manifest.samples[index] for index in members]
+        names, splits = listed(manifest, alike), splits_of(alike)
+        if contradict(alike):
+            message = f"images that look alike have contradicting severities: {names}"
+            yield about("near_duplicate_conflict", manifest, alike, message)
+        if len(splits) > 1:
+            message = f"images that look alike are in {' and '.join(splits)}: {names}"
+            yield about("near_duplicate_in_two_splits", manifest, alike, message)
+        if not contradict(alike) and len(splits) <= 1:
+            yield about("near_duplicate", manifest, alike, _alike_message(alike, names))
+
+
+def _alike_message(alike: Sequence[Sample], names: str) -> str:
+    if len({sample.group for sample in alike}) == 1:
+        return f"images of one group look alike: {names}"
+    return f"images of different groups look alike, give them one group so that no split parts them: {names}"
+
+
+def alike_sets(inspections: Sequence[Inspection]) -> list[tuple[int, ...]]:
+    """Returns the sets of near-duplicates as indices of samples."""
+    readable = [index for index, seen in enumerate(inspections) if seen.fingerprint is not None]
+    prints = [seen.fingerprint for seen in inspections if seen.fingerprint is not None]
+    return [tuple(readable[member] for member in members) for members in near_duplicate_sets(prints)]
+
+
+def hashes(inspections: Sequence[Inspection]) -> list[str | None]:
+    """Returns the pixel hash of each sample, None where the image could not be read."""
+    return [None if seen.fingerprint is None else seen.fingerprint.pixels for seen in inspections]
+
+
+def same_key(manifest: Manifest, keys: Sequence[Hashable | None]) -> list[list[Sample]]:
+    """Returns the samples that share a key, for each key that two or more share."""
+    members: defaultdict[Hashable, list[Sample]] = defaultdict(list)
+    for sample, key in zip(manifest.samples, keys, strict=True):
+        if key is not None:
+            members[key].append(sample)
+    return [samples for samples in members.values() if len(samples) > 1]
+
+
+def splits_of(samples: Sequence[Sample]) -> list[str]:
+    """Returns the splits that the manifest names for these samples."""
+    return sorted({sample.split for sample in samples if sample.split is not None})
+
+
+def contradict(samples: Sequence[Sample]) -> bool:
+    """Returns True when two of the samples have different severities."""
+    return len({sample.severity for sample in samples if sample.severity is not None}) > 1
+
+
+def listed(manifest: Manifest, samples: Sequence[Sample]) -> str:
+    """Returns the samples' names with their grades, cut short when there are many."""
+    shown = ", ".join(f"{manifest.name_of(one)} ({_grade(manifest, one)})" for one in samples[:_LISTED])
+    return shown + (f" and {len(samples) - _LISTED} more" if len(samples) > _LISTED else "")
+
+
+def _grade(manifest: Manifest, sample: Sample) -> str:
+    return "unlabeled" if sample.severity is None else manifest.labels[sample.severity]

@@ -1,0 +1,1 @@
+"""The training loop, its checkpoints, its monitors and its run folder."""

@@ -1,0 +1,1 @@
+"""The network in training: f, g and h, their device, their vectors."""
