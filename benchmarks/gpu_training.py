@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semise_training.augment import Augmenter
-from semise_training.config import TrainConfig, build_config
+from semise_training.config import TrainConfig
 from semise_training.data.dataset import Dataset
 from semise_training.loop.loop import Stage
 from semise_training.methods import find_method
 from semise_training.network.device import Compute, resolve
 from semise_training.network.model import build_model
+from semise_training.recipe import build_config
 from semise_training.stages.upstream import Upstream
 
 LEVELS = 3

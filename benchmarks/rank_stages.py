@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from semise_sdk.bundle import Bundle
-from semise_sdk.images.postprocess import ranked
 from semise_sdk.images.preprocess import to_canvas
 from semise_sdk.images.readers import read_image
 from semise_sdk.inference.graphs import opener_for
 from semise_sdk.results import Ranking, Severity
+from semise_sdk.severity.ranks import ranked
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import PRECISIONS
 from semise_sdk.system.machine import describe_machine, usable_cores

@@ -26,6 +26,8 @@ EXIT_INTERNAL = 70
 EXIT_OUTPUT_FAILED = 74
 EXIT_INTERRUPTED = 130
 
+CLOSED = "expected an open predictor, found it closed: finish its streams first, or open it again"
+
 
 class SemiseError(Exception):
     """An error that its reader can mend: what was expected, what was found, what to do."""

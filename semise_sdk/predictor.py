@@ -16,30 +16,20 @@ from numpy.typing import NDArray
 from semise_sdk.bundle import Bundle, RunModel
 from semise_sdk.bundle.signing import PublicKey
 from semise_sdk.calibration import Calibration
-from semise_sdk.errors import BackendError, BundleError, ReferenceImageError
+from semise_sdk.errors import CLOSED, BackendError, BundleError, ReferenceImageError
 from semise_sdk.images.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
-from semise_sdk.images.postprocess import ranked
+from semise_sdk.images.reading import Slot
 from semise_sdk.images.sources import Images, NamedImage, Source, describe, named_image, named_images, single
+from semise_sdk.inference.answers import analysis_of, classification_of, embedding_of, segmentation_of, severity_of
 from semise_sdk.inference.graphs import Graphs, opener_for
-from semise_sdk.inference.measure import (
-    Needs,
-    Row,
-    Slot,
-    analysis_of,
-    classification_of,
-    embedding_of,
-    looked_at,
-    measure,
-    segmentation_of,
-    severity_of,
-)
+from semise_sdk.inference.measure import Needs, Row, looked_at, measure
 from semise_sdk.inference.model_source import open_source
-from semise_sdk.inference.pipeline import CLOSED, Pool, in_order, run_stream
-from semise_sdk.metrics.evaluation import Decoding
+from semise_sdk.inference.pipeline import Pool, in_order, run_stream
 from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
 from semise_sdk.severity.comparison import ImageComparison, difference_of
+from semise_sdk.severity.ranks import ranked
 from semise_sdk.severity.reference_bank import ReferenceBank
-from semise_sdk.spec import ModelInfo, Precision
+from semise_sdk.spec import Decoding, ModelInfo, Precision
 from semise_sdk.system.machine import usable_cores
 from semise_sdk.timeline import Timeline, Visit, timeline_rows
 

@@ -17,6 +17,17 @@ The reason is ``code: sentence`` for all three, and empty for ``ok``.
 INTENDED_USE = "Research use only. Not for diagnostic use."
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says of an image: a status, and the reason where that is not ok."""
+
+    status: Status = "ok"
+    reason: str = ""
+
+
+PASSED = Verdict()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Severity:
     """One image's severity: the cosine distance to the healthy reference, 0 to 2; None when it could not be scored.
@@ -55,7 +66,7 @@ class RankedImage:
     """One row of a ranking; rank 1 is the most severe, None for an image that could not be scored.
 
     ``tie`` is the rank that the image shares with those that the bank does not tell from it, as in a competition: 1, 2,
-    2, 2, 5 (see :func:`semise_sdk.severity.difference.shared_places`). The other fields are those of :class:`Severity`.
+    2, 2, 5 (see :func:`semise_sdk.severity.ranks.shared_places`). The other fields are those of :class:`Severity`.
     """
 
     rank: int | None

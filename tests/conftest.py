@@ -134,7 +134,8 @@ def random_network():
 @pytest.fixture(scope="session")
 def tiny_config():
     """Returns the configuration of a run of a few seconds, with overrides."""
-    from semise_training.config import build_config, merge
+    from semise_training.config import merge
+    from semise_training.recipe import build_config
 
     def build(manifest: Path, **overrides):
         return build_config("recommended", merge(merge(TINY, {"data": {"manifest": manifest}}), overrides))

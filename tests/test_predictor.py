@@ -16,10 +16,10 @@ from PIL import Image
 from semise_export.graphs.onnx import graph_entry
 from semise_sdk.bundle import Bundle, pack, write_manifest
 from semise_sdk.errors import BackendError, BundleError, DataError, ReferenceImageError
-from semise_sdk.images.postprocess import ranked
 from semise_sdk.images.readers import FoundImage
 from semise_sdk.inference.graphs import Graphs
 from semise_sdk.predictor import Predictor
+from semise_sdk.severity.ranks import ranked
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 

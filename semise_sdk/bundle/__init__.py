@@ -14,14 +14,11 @@ from semise_sdk.bundle.bundle import (
     GraphFile,
     GraphName,
     RunModel,
-    check_place,
     is_run,
     open_run,
-    pack,
     reference_picture,
-    sign,
-    write_manifest,
 )
+from semise_sdk.bundle.write import check_place, pack, sign, write_manifest
 
 # fmt: off
 __all__ = [

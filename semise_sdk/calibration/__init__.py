@@ -3,7 +3,6 @@
 from semise_sdk.calibration.conformal import grade_sets, rps_scores, upper_limit
 from semise_sdk.calibration.file import CALIBRATION, CALIBRATION_TENSORS, read_calibration, write_calibration
 from semise_sdk.calibration.fit import DEFAULT_ALPHA, UNLABELED, Observed, check_alpha, coverage_of, fit_calibration
-from semise_sdk.calibration.gates import PASSED, Verdict
 from semise_sdk.calibration.grading import Grade, grade_of
 from semise_sdk.calibration.model import (
     MIN_IMAGES,
@@ -20,6 +19,7 @@ from semise_sdk.calibration.trained_on import (
     load_training_hashes,
     save_training_hashes,
 )
+from semise_sdk.results import PASSED, Verdict
 
 __all__ = [
     "CALIBRATION",

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.calibration.conformal import grade_sets, true_scores, upper_limit
-from semise_sdk.calibration.gates import DistanceGate, QualityGate, Verdict, fit_distance, fit_quality
+from semise_sdk.calibration.gates import DistanceGate, QualityGate, fit_distance, fit_quality
 from semise_sdk.calibration.model import MIN_GROUPS, MIN_IMAGES, Calibration, GradeSets, Healthy
 from semise_sdk.calibration.quality import Picture
 from semise_sdk.calibration.temperature import fit_temperature, tempered
 from semise_sdk.errors import ConfigError
 from semise_sdk.metrics import Estimate, estimate
+from semise_sdk.results import Verdict
 from semise_sdk.severity.reference_bank import ReferenceBank
 
 UNLABELED = -1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from semise_sdk.calibration.conformal import upper_limit
 from semise_sdk.calibration.quality import MEASURES, Limits, Picture, layout_correlation, limits_of
-from semise_sdk.results import Status
+from semise_sdk.results import PASSED, Verdict
 from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 
 MAX_EMBEDDINGS = 512
@@ -17,15 +17,6 @@ REVIEW_SHARE, ABSTAIN_SHARE = 0.975, 0.99
 _FARTHEST = 2.0  # of a cosine distance
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a gate says of an image: a status, and the reason where that is not ok."""
-
-    status: Status = "ok"
-    reason: str = ""
-
-
-PASSED = Verdict()
 CONSTANT = Verdict(
     "abstain", "quality_constant: expected a picture, found one colour all over: look at the file, or take it again"
 )

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.calibration.gates import PASSED, Verdict
 from semise_sdk.calibration.model import GradeSets
-from semise_sdk.metrics.evaluation import Decoding, decide
+from semise_sdk.metrics.classification import decide
+from semise_sdk.results import PASSED, Verdict
+from semise_sdk.spec import Decoding
 
 WIDE = 2
 """Neighbouring grades that a set may hold and still say something: two people often differ by one grade."""

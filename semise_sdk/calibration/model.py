@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.calibration.conformal import grade_sets
-from semise_sdk.calibration.gates import CONSTANT, PASSED, DistanceGate, QualityGate, Verdict
+from semise_sdk.calibration.gates import CONSTANT, DistanceGate, QualityGate
 from semise_sdk.calibration.quality import Picture
 from semise_sdk.calibration.temperature import tempered
 from semise_sdk.metrics import Estimate
+from semise_sdk.results import PASSED, Verdict
 from semise_sdk.severity.reference_bank import ReferenceBank
 
 MIN_IMAGES = 100

@@ -19,10 +19,9 @@ from semise_sdk.cli.messages import spoken
 from semise_sdk.cli.project import newest_bundle
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OptionError, OutputError
 from semise_sdk.images.readers import FoundImage, find_images, scan_images
-from semise_sdk.metrics.evaluation import Decoding
 from semise_sdk.predictor import Predictor
 from semise_sdk.results import INTENDED_USE, RankedImage, Ranking, Status
-from semise_sdk.spec import PRECISIONS, Precision
+from semise_sdk.spec import PRECISIONS, Decoding, Precision
 from semise_sdk.tables.write import LAYOUTS, Header, Layout, layout_of, text_file
 
 BUNDLE_VARIABLE = "SEMISE_BUNDLE"

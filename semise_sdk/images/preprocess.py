@@ -277,3 +277,14 @@ def _belongs(coverage: Image.Image) -> NDArray[np.bool_]:
 
 def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def display_pixels(record: ImageRecord, spec: InputSpec) -> NDArray[np.uint8]:
+    """Returns the image as ``uint8 [H, W, 3]`` at its own size, by the intensity policy that the model sees it with.
+
+    Raises:
+        ImageReadError: the policy cannot be applied to this image.
+        SpecError: the policy needs another kind of image.
+    """
+    pixels = to_eight_bits(record, Intensity.parse(spec.intensity))
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from semise_sdk.backends import Backend, Graph, open_graph
 from semise_sdk.bundle import WEIGHTS, Bundle, GraphName, RunModel
-from semise_sdk.errors import BackendError
-from semise_sdk.inference.pipeline import CLOSED
+from semise_sdk.errors import CLOSED, BackendError
 from semise_sdk.spec import Precision
 
 Opener = Callable[[GraphName], Backend]

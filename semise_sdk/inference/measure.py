@@ -1,51 +1,22 @@
 """What a model says of a batch of images, and how that becomes the answer of each task."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.calibration import PASSED, Calibration, Grade, Verdict, grade_of, look, percentile_of
-from semise_sdk.errors import ImageReadError, SpecError
-from semise_sdk.images.postprocess import mask_of, severity_map_of, softmax
-from semise_sdk.images.preprocess import to_canvas
-from semise_sdk.images.readers import read_image
+from semise_sdk.calibration import PASSED, Calibration, Grade, grade_of, look, percentile_of
+from semise_sdk.images.postprocess import softmax
+from semise_sdk.images.reading import FailedImage, ReadImage, Slot
 from semise_sdk.images.record import Canvas, Geometry
-from semise_sdk.images.sources import NamedImage
 from semise_sdk.inference.graphs import Graphs
-from semise_sdk.metrics.evaluation import Decoding
-from semise_sdk.results import Analysis, Classification, Embedding, Segmentation, Severity, Status
+from semise_sdk.results import Status
 from semise_sdk.severity.difference import MeasuredSeverity, measured_severity
 from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
-from semise_sdk.spec import InputSpec, ModelInfo
+from semise_sdk.spec import Decoding
 
 NO_ANSWER = "no_answer: expected finite numbers from the network, found otherwise; look at the image"
-NO_MEMORY = "out_of_memory: expected to hold the image in memory, found too little; give it more, or a smaller image"
-
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadImage:
-    """An image on its canvas, and what the picture alone says of whether to score it."""
-
-    file: str
-    canvas: Canvas
-    verdict: Verdict = PASSED
-
-
-@dataclass(frozen=True, slots=True)
-class FailedImage:
-    """An image that could not be read or is not to be scored, and why."""
-
-    file: str
-    reason: str
-    status: Status = "error"
-
-
-Slot = ReadImage | FailedImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,23 +96,6 @@ class Row:
         return self.status in ("ok", "review")
 
 
-def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
-    """Returns the image on its canvas, or why that cannot be: whatever is wrong with it stays with it."""
-    try:
-        return ReadImage(image.file, to_canvas(read_image(image.source, dicom=spec.dicom), spec))
-    except ImageReadError as error:
-        return FailedImage(image.file, error.reason)
-    except SpecError as error:
-        return FailedImage(image.file, f"does_not_fit: {error}")
-    except MemoryError:
-        return FailedImage(image.file, NO_MEMORY)
-    except Exception as error:
-        # A decoder met by a hostile file may raise anything; the other images of the batch are not to suffer.
-        # Neither its text nor its traceback is logged: both may quote the file, and a file may hold a patient's name.
-        _logger.warning("reading one image failed in an unforeseen way: %s", type(error).__name__)
-        return FailedImage(image.file, f"unforeseen: {type(error).__name__} while reading; please report the file")
-
-
 def looked_at(slot: Slot, calibration: Calibration | None) -> Slot:
     """Returns what a calibration's quality gate lets through, with its verdict; a failed image stays as it is."""
     if calibration is None or isinstance(slot, FailedImage):
@@ -215,98 +169,3 @@ def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs
         nearest=bank.nearest(outputs["severity_vector"]) if bank and needs.places else None,
         canvas=image.canvas if needs.canvas else None,
     )
-
-
-def severity_of(row: Row, model: ModelInfo) -> Severity:
-    """Returns a row as the answer of ``rank``."""
-    if not row.is_scored:
-        return Severity(file=row.file, status=row.status, reason=row.reason)
-    return Severity(
-        file=row.file,
-        severity=row.severity,
-        grade=_grade(row, model),
-        status=row.status,
-        reason=row.reason,
-        probabilities=row.probabilities,
-        grade_set=_grade_set(row, model),
-        percentile=row.percentile,
-        severity_low=row.severity_low,
-        severity_high=row.severity_high,
-        resampled=row.resampled,
-    )
-
-
-def classification_of(row: Row, model: ModelInfo) -> Classification:
-    """Returns a row as the answer of ``classify``."""
-    if not row.is_scored:
-        return Classification(file=row.file, status=row.status, reason=row.reason)
-    return Classification(
-        file=row.file,
-        label=_grade(row, model),
-        probabilities=row.probabilities,
-        status=row.status,
-        reason=row.reason,
-        grade_set=_grade_set(row, model),
-    )
-
-
-def embedding_of(row: Row, _model: ModelInfo) -> Embedding:
-    """Returns a row as the answer of ``embed``."""
-    if not row.is_scored:
-        return Embedding(file=row.file, status=row.status, reason=row.reason)
-    return Embedding(file=row.file, embedding=row.embedding)
-
-
-def segmentation_of(row: Row, model: ModelInfo) -> Segmentation:
-    """Returns a row as the answer of ``segment``, its mask at the source's size."""
-    analysis = analysis_of(row, model)
-    return Segmentation(
-        file=row.file,
-        mask=analysis.mask,
-        area_fraction=analysis.area_fraction,
-        status=analysis.status,
-        reason=analysis.reason,
-    )
-
-
-def analysis_of(row: Row, model: ModelInfo) -> Analysis:
-    """Returns a row as the answer of ``analyze``, its mask and map at the source's size."""
-    if not row.is_scored or row.geometry is None:
-        return Analysis(file=row.file, status=row.status, reason=row.reason)
-    try:
-        mask, area_fraction = _mask(row.logits, row.geometry, model.mask_threshold)
-        places = None if row.places is None else severity_map_of(row.places, row.geometry)
-    except MemoryError:
-        reason = "out_of_memory: expected to hold a mask of the image's size in memory, found too little"
-        return Analysis(file=row.file, status="error", reason=reason)
-    return Analysis(
-        file=row.file,
-        severity=row.severity,
-        grade=_grade(row, model),
-        probabilities=row.probabilities,
-        mask=mask,
-        area_fraction=area_fraction,
-        severity_map=places,
-        status=row.status,
-        reason=row.reason,
-        grade_set=_grade_set(row, model),
-        percentile=row.percentile,
-        severity_low=row.severity_low,
-        severity_high=row.severity_high,
-        resampled=row.resampled,
-        nearest_reference=row.nearest,
-    )
-
-
-def _mask(
-    logits: NDArray[np.float32] | None, geometry: Geometry, threshold: float
-) -> tuple[NDArray[np.uint8] | None, float | None]:
-    return (None, None) if logits is None else mask_of(logits, geometry, threshold=threshold)
-
-
-def _grade(row: Row, model: ModelInfo) -> str | None:
-    return None if row.level is None else model.labels[row.level]
-
-
-def _grade_set(row: Row, model: ModelInfo) -> tuple[str, ...]:
-    return tuple(model.labels[level] for level in row.possible)

@@ -13,13 +13,12 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import TypeVar
 
-from semise_sdk.errors import BackendError
+from semise_sdk.errors import CLOSED, BackendError
 
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
 Result = TypeVar("Result")
 
-CLOSED = "expected an open predictor, found it closed: finish its streams first, or open it again"
 FORKED = (
     "expected the process that opened the predictor, found a fork of it, which has none of its threads: open the "
     "predictor again in the new process, or start it with multiprocessing's forkserver"

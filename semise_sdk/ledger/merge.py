@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 from semise_sdk.errors import LedgerError
-from semise_sdk.images.postprocess import severity_order
 from semise_sdk.images.readers import FoundImage
 from semise_sdk.ledger.database import JOURNAL, connect_read_only, database_errors
 from semise_sdk.ledger.folder import KEY
@@ -19,6 +18,7 @@ from semise_sdk.ledger.journal import BY_SEVERITY, answered_sha256, placed, stor
 from semise_sdk.ledger.settings import Part, RunSettings
 from semise_sdk.privacy import Privacy, parse_phi, read_key
 from semise_sdk.results import Severity
+from semise_sdk.severity.ranks import severity_order
 
 Images = Callable[[], Iterable[tuple[int, FoundImage]]]
 

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from semise_sdk.spec import Decoding
+
 Levels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
 
@@ -124,3 +126,10 @@ def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDAr
 
 def _mean(values: NDArray[np.number] | NDArray[np.bool_]) -> float | None:
     return float(np.mean(values, dtype=np.float64)) if values.size else None
+
+
+def decide(probabilities: NDArray[np.floating], *, decoding: Decoding = "argmax") -> NDArray[np.intp]:
+    """Returns the level ``[N]`` decided from probabilities ``[N, K]``; equal candidates go to the lower level."""
+    if decoding == "expected_maee":
+        return least_maee_class(probabilities)
+    return np.asarray(probabilities.argmax(axis=1))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 from semise_sdk import metrics
 from semise_sdk.errors import DataError
 from semise_sdk.metrics import Estimate, Groups, RowMetric, mask_counts
+from semise_sdk.metrics.classification import decide
+from semise_sdk.spec import Decoding
 
-__all__ = ["METRICS", "Decoding", "EvaluationReport", "Observations", "decide", "evaluate", "mask_counts"]
+__all__ = ["METRICS", "EvaluationReport", "Observations", "evaluate", "mask_counts"]
 
-Decoding = Literal["argmax", "expected_maee"]
 Rows = NDArray[np.intp]
 
 METRICS = (
@@ -140,13 +140,6 @@ def evaluate(
     for name, metric in _mask_metrics(observations).items():
         estimates[name] = metrics.estimate(metric, observations.mask_groups, repeats=repeats, seed=seed)
     return _report(estimates, observations, decoding=decoding)
-
-
-def decide(probabilities: NDArray[np.floating], *, decoding: Decoding = "argmax") -> NDArray[np.intp]:
-    """Returns the level ``[N]`` decided from probabilities ``[N, K]``; equal candidates go to the lower level."""
-    if decoding == "expected_maee":
-        return metrics.least_maee_class(probabilities)
-    return np.asarray(probabilities.argmax(axis=1))
 
 
 def _report(estimates: Mapping[str, Estimate], observations: Observations, *, decoding: Decoding) -> EvaluationReport:

@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, PngImagePlugin
 
-from semise_sdk.images.preprocess import to_eight_bits
-from semise_sdk.images.record import ImageRecord
 from semise_sdk.results import INTENDED_USE
-from semise_sdk.spec import InputSpec, Intensity
 
 MAP_TOP = 1.0
 """Severity at the top of the colour scale: a right angle to the reference. The scale is the same for every image, so
@@ -24,17 +21,6 @@ _SCALE = (
     .reshape(8, 3)
     .astype(np.float32)
 )
-
-
-def display_pixels(record: ImageRecord, spec: InputSpec) -> NDArray[np.uint8]:
-    """Returns the image as ``uint8 [H, W, 3]`` at its own size, by the intensity policy that the model sees it with.
-
-    Raises:
-        ImageReadError: the policy cannot be applied to this image.
-        SpecError: the policy needs another kind of image.
-    """
-    pixels = to_eight_bits(record, Intensity.parse(spec.intensity))
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
 def severity_overlay(pixels: NDArray[np.uint8], severity_map: NDArray[np.float32]) -> NDArray[np.uint8]:

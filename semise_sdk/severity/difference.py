@@ -5,7 +5,6 @@ so the difference of two is far more certain than the overlap of their intervals
 """
 
 import base64
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,33 +99,6 @@ def difference(first: Measured, second: Measured) -> SeverityDifference:
     added = value + (_added(first) - _added(second))
     low, high = (round(end, SEVERITY_DECIMALS) for end in interval_ends(added, value))
     return SeverityDifference(value=value, low=low, high=high, share=float(((np.sign(added) + 1) / 2).mean()))
-
-
-def shared_places(rows: Iterable[Measured]) -> Iterator[int | None]:
-    """Yields the place, from 1, that each image of a ranking shares with those that the bank does not tell from it.
-
-    A group begins with its most severe image. The images below belong to it for as long as the 95 % interval of their
-    difference to that first image holds zero, and all take its place, as in a competition: 1, 2, 2, 2, 5. Of any two
-    groups the first images are told apart. Neighbours across a border need not be, and being told from the first image
-    is what counts: a chain of undecided neighbours would run on, over severities that are far apart (on BUSI, 64 of 195
-    images became one chain, whose ends differ clearly; the largest group here is 9).
-
-    Args:
-        rows: In descending severity; rows without severity may come first or last.
-
-    Yields:
-        The place; None for a row without severity, and for all where the bank is one image.
-    """
-    head: Measured | None = None
-    place = scored = 0
-    for row in rows:
-        scored += row.severity is not None
-        if row.severity is None or not row.resampled:
-            yield None
-            continue
-        if head is None or difference(head, row).is_decided:
-            head, place = row, scored
-        yield place
 
 
 def _added(image: Measured) -> NDArray[np.float64]:

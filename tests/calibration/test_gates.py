@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from semise_sdk.calibration.gates import MAX_EMBEDDINGS, PASSED, fit_distance
+from semise_sdk.calibration.gates import MAX_EMBEDDINGS, fit_distance
+from semise_sdk.results import PASSED
 
 
 def embeddings(n, *, seed=0, centre=5.0):

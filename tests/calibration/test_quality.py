@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from semise_sdk.calibration.gates import PASSED, fit_quality
+from semise_sdk.calibration.gates import fit_quality
 from semise_sdk.calibration.quality import (
     MEASURES,
     Limits,
@@ -19,6 +19,7 @@ from semise_sdk.calibration.quality import (
 from semise_sdk.demo.phantoms import draw_phantom
 from semise_sdk.images.preprocess import to_canvas
 from semise_sdk.images.readers import read_image
+from semise_sdk.results import PASSED
 from semise_sdk.spec import InputSpec
 
 SPEC = InputSpec(height=48, width=48)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from semise_sdk.images.postprocess import mask_of, numbered, ranked, severity_map_of, sigmoid, softmax
+from semise_sdk.images.postprocess import mask_of, severity_map_of, sigmoid, softmax
 from semise_sdk.images.record import Geometry
 from semise_sdk.results import Severity
 from semise_sdk.severity.difference import measured_severity
+from semise_sdk.severity.ranks import numbered, ranked
 from semise_sdk.severity.reference_bank import ReferenceBank
 
 # A 20 x 40 source, letterboxed into the middle rows of an 8 x 8 canvas.

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from semise_sdk.images.readers import read_image
+from semise_sdk.images.reading import FailedImage, ReadImage, read_slot
 from semise_sdk.images.record import Geometry
 from semise_sdk.images.sources import NamedImage
 from semise_sdk.inference import measure as tasks
-from semise_sdk.inference.measure import FailedImage, ReadImage, Row, analysis_of, measure, read_slot, segmentation_of
+from semise_sdk.inference.answers import analysis_of, segmentation_of
+from semise_sdk.inference.measure import Row, measure
 from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
 
 SPEC = InputSpec(height=16, width=16)

@@ -3,9 +3,9 @@
 import pytest
 
 from semise_sdk.errors import ConfigError, LedgerError
-from semise_sdk.images.postprocess import numbered, ranked
 from semise_sdk.images.readers import find_images, scan_images
 from semise_sdk.ledger import Part, merge_runs
+from semise_sdk.severity.ranks import numbered, ranked
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semise_sdk.images.postprocess import ranked
 from semise_sdk.ledger.answers import fields_of
 from semise_sdk.ledger.inputs import as_blob, from_blob
 from semise_sdk.ledger.journal import BY_SEVERITY
 from semise_sdk.results import Embedding, Severity
+from semise_sdk.severity.ranks import ranked
 
 names = st.text(st.characters(codec=None, exclude_characters="\0/"), min_size=1, max_size=6)
 

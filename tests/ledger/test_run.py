@@ -8,11 +8,11 @@ import stat
 import pytest
 
 from semise_sdk.errors import ConfigError, LedgerError, OutputError
-from semise_sdk.images.postprocess import numbered, ranked
 from semise_sdk.images.readers import find_images, scan_images
 from semise_sdk.ledger import verify_run
 from semise_sdk.ledger.run import RESCORES
 from semise_sdk.privacy import make_key
+from semise_sdk.severity.ranks import numbered, ranked
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs the modes of POSIX files")
 

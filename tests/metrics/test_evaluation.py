@@ -11,7 +11,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from semise_sdk import metrics
 from semise_sdk.errors import DataError
 from semise_sdk.metrics import evaluation
-from semise_sdk.metrics.evaluation import METRICS, Observations, decide, evaluate, mask_counts
+from semise_sdk.metrics.classification import decide
+from semise_sdk.metrics.evaluation import METRICS, Observations, evaluate, mask_counts
 
 K = 4
 CONTRACT = [

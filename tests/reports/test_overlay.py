@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semise_sdk.images.preprocess import display_pixels
 from semise_sdk.images.readers import read_image
-from semise_sdk.reports.overlay import (
-    MAP_TOP,
-    display_pixels,
-    encode_png,
-    mask_layer,
-    mask_overlay,
-    severity_layer,
-    severity_overlay,
-)
+from semise_sdk.reports.overlay import MAP_TOP, encode_png, mask_layer, mask_overlay, severity_layer, severity_overlay
 from semise_sdk.results import INTENDED_USE
 from semise_sdk.spec import InputSpec
 

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 from semise_sdk.results import Severity
-from semise_sdk.severity.difference import (
-    MeasuredSeverity,
-    SeverityDifference,
-    difference,
-    measured_severity,
-    shared_places,
-)
+from semise_sdk.severity.difference import MeasuredSeverity, SeverityDifference, difference, measured_severity
+from semise_sdk.severity.ranks import shared_places
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.severity.resamples import RESAMPLES
 

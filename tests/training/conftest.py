@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from semise_training.augment import Augmenter
-from semise_training.config import build_config, merge
+from semise_training.config import merge
 from semise_training.data.dataset import UNLABELED, Dataset
 from semise_training.methods import find_method
 from semise_training.network.device import Compute
 from semise_training.network.model import build_model
+from semise_training.recipe import build_config
 from semise_training.stages.upstream import Upstream
 
 TINY = {

@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.transforms import functional as torchvision  # type: ignore[import-untyped]
 
 from semise_sdk.errors import ConfigError
-from semise_training.augment import AUGMENT_PRESETS, AugmentConfig, Augmenter
+from semise_training.augment import AUGMENT_PRESETS, Augmenter
+from semise_training.sections import AugmentConfig
 
 OFF = {
     "horizontal_flip": 0.0,

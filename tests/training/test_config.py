@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from semise_sdk.errors import ConfigError
-from semise_training.config import PRESETS, build_config, dump_config, merge, parse_assignments, read_config
+from semise_training.config import PRESETS, dump_config, merge, parse_assignments, read_config
+from semise_training.recipe import build_config
 
 DATA = {"data": {"manifest": "data.csv"}}
 

@@ -9,7 +9,6 @@ images per second and core, against the 38 of a training step of tf_efficientnet
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -18,72 +17,10 @@ from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor
 
-from semise_sdk.errors import ConfigError
+from semise_training.sections import AugmentConfig
 
 BLUR_KERNEL = (5, 5)
 BLUR_SIGMA = (0.1, 1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AugmentConfig:
-    """How much an image may change without changing its severity; the defaults are the ``weak`` preset.
-
-    There is no greyscale, solarise or erasing: they take away what severity is read from.
-
-    Args:
-        horizontal_flip: Probability of a left-right flip.
-        vertical_flip: Probability of an up-down flip.
-        rotation_degrees: Largest rotation, either way.
-        scale: Smallest and largest zoom; above 1 enlarges.
-        translate: Largest shift along each axis, as a share of the side.
-        brightness: Largest relative gain or loss; black stays black.
-        contrast: Largest relative change of the distance to the image's mean.
-        gamma: Largest relative change of the exponent: ``1 / (1 + gamma)`` to ``1 + gamma``.
-        noise: Standard deviation of Gaussian noise, the same on all channels, as a share of full range.
-        crop_scale: Smallest share of the area that a random crop keeps; 1 crops nothing.
-        blur: Probability of a Gaussian blur of 0.1 to 1 pixels; off, as it hides what papilledema looks like.
-        hue: Largest turn of the hue, at most 0.5; off, as colour is a sign in dermoscopy and fundus images.
-
-    Example:
-        >>> AugmentConfig(rotation_degrees=5.0).scale
-        (0.9, 1.1)
-    """
-
-    horizontal_flip: float = 0.5
-    vertical_flip: float = 0.0
-    rotation_degrees: float = 10.0
-    scale: tuple[float, float] = (0.9, 1.1)
-    translate: float = 0.05
-    brightness: float = 0.15
-    contrast: float = 0.15
-    gamma: float = 0.15
-    noise: float = 0.02
-    crop_scale: float = 1.0
-    blur: float = 0.0
-    hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuses values outside their range, naming the first."""
-        upper = {"rotation_degrees": 180.0, "hue": 0.5}
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if name != "scale" and not 0 <= value <= upper.get(name, 1.0):
-                raise ConfigError(f"expected augment.{name} from 0 to {upper.get(name, 1.0):g}, found {value:g}")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ConfigError(f"expected augment.scale as (low, high) above 0 in ascending order, found {self.scale}")
-        if self.crop_scale == 0:
-            raise ConfigError("expected augment.crop_scale above 0, found 0: use 1 for no crop")
-
-    @property
-    def has_geometry(self) -> bool:
-        """Whether pixels may move."""
-        amounts = (self.horizontal_flip, self.vertical_flip, self.rotation_degrees, self.translate)
-        return any(amounts) or self.scale != (1.0, 1.0) or self.crop_scale < 1
-
-    @property
-    def has_intensity(self) -> bool:
-        """Whether pixels may change in value."""
-        return any((self.brightness, self.contrast, self.gamma, self.noise, self.blur, self.hue))
 
 
 AUGMENT_PRESETS: Mapping[str, AugmentConfig] = MappingProxyType(

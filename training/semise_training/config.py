@@ -22,8 +22,8 @@ from semise_sdk.spec import (
     ReferenceMode,
     Verdict,
 )
-from semise_training.augment import AugmentConfig
 from semise_training.sections import (
+    AugmentConfig,
     Count,
     Fraction,
     OptimizerConfig,
@@ -232,23 +232,6 @@ class TrainConfig(Section):
 
 REPLACED_WHOLE = ("columns", "fractions")
 PRESETS = ("recommended", "faithful")
-
-
-def build_config(preset: str, overrides: Mapping[str, object]) -> TrainConfig:
-    """Returns the preset, with what its method changes on top of it, and ``overrides`` on top of both.
-
-    Args:
-        preset: ``recommended`` or ``faithful``.
-        overrides: Settings, nested as the configuration; ``method`` among them chooses the method.
-
-    Raises:
-        ConfigError: unknown preset or method, or wrong keys and values, all of them in one message.
-    """
-    # Methods are made of stages, which are built from this module's sections: only here does it look back at them.
-    from semise_training.methods import find_method
-
-    method = find_method(str(overrides.get("method", DEFAULT_METHOD)))
-    return parse_config(merge(merge(load_preset(preset), method.overrides), overrides))
 
 
 def load_preset(name: str) -> dict[str, object]:

@@ -77,7 +77,8 @@ def demo(
 def run_demo(out: Path, *, seed: int, reporter: ConsoleReporter, quiet: bool) -> DemoResult:
     """Returns what the demo made in ``out``."""
     from semise_export.assemble import export_run
-    from semise_training.config import build_config, merge
+    from semise_training.config import merge
+    from semise_training.recipe import build_config
     from semise_training.run.train import train
 
     seconds: dict[str, float] = {}

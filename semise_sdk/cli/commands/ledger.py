@@ -16,7 +16,6 @@ from semise_sdk.cli.console import JsonOption, PublicKeyOption, print_json, say,
 from semise_sdk.cli.run_options import KeyOption, RunOptions, reference_name
 from semise_sdk.cli.worklist import write_report
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
-from semise_sdk.images.postprocess import numbered
 from semise_sdk.images.readers import find_images, scan_images
 from semise_sdk.ledger import Ledger, Part, RunReport, RunSettings, verify_run
 from semise_sdk.ledger.answers import Answer
@@ -26,6 +25,7 @@ from semise_sdk.ledger.run import Stream
 from semise_sdk.ledger.settings import absolute
 from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Classification, Severity
+from semise_sdk.severity.ranks import numbered
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.tables.write import Layout, classification_row, write_ranked, write_rows
 from semise_sdk.version import __version__

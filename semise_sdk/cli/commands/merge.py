@@ -14,12 +14,12 @@ from semise_sdk.cli.options import Backend, BundleOption, Device, IsolateOption,
 from semise_sdk.cli.run_options import KeyOption, ResultPhiOption, reference_name
 from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, LedgerError, OptionError
-from semise_sdk.images.postprocess import numbered
 from semise_sdk.ledger import MergedRuns, merge_runs
 from semise_sdk.ledger.inputs import sha256_of_reference
 from semise_sdk.privacy import PHI, Phi, parse_phi
 from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Ranking, Severity
+from semise_sdk.severity.ranks import numbered
 from semise_sdk.tables.write import Header, Layout, write_ranked
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of --run.", show_default=False)]

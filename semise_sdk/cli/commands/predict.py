@@ -34,8 +34,8 @@ from semise_sdk.cli.run_options import (
     RunOptions,
 )
 from semise_sdk.cli.worklist import check_report, write_report
-from semise_sdk.images.postprocess import ranked
 from semise_sdk.reports.worklist import Places
+from semise_sdk.severity.ranks import ranked
 from semise_sdk.system.atomic import atomic_file
 from semise_sdk.tables.write import (
     CERTAINTY,

@@ -82,7 +82,8 @@ def _train(
     quiet: bool,
 ) -> None:
     with training_installed("semise train"):
-        from semise_training.config import build_config, merge, parse_assignments
+        from semise_training.config import merge, parse_assignments
+        from semise_training.recipe import build_config
         from semise_training.run.train import train as train_run
 
     of_project, its_preset = project_settings(project)

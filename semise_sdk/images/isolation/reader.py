@@ -10,16 +10,15 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.errors import BackendError, ImageReadError, SpecError
+from semise_sdk.errors import CLOSED, BackendError, ImageReadError, SpecError
 from semise_sdk.images.isolation.answers import Request, canvas_of, display_of
 from semise_sdk.images.isolation.limits import ReaderLimits
 from semise_sdk.images.isolation.process import ReaderProcess
 from semise_sdk.images.isolation.protocol import Message
+from semise_sdk.images.preprocess import display_pixels
 from semise_sdk.images.readers import read_image
+from semise_sdk.images.reading import FailedImage, ReadImage, Slot, read_slot
 from semise_sdk.images.sources import NamedImage
-from semise_sdk.inference.measure import FailedImage, ReadImage, Slot, read_slot
-from semise_sdk.inference.pipeline import CLOSED
-from semise_sdk.reports.overlay import display_pixels
 from semise_sdk.spec import InputSpec
 
 Answer = TypeVar("Answer")

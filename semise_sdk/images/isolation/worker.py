@@ -13,8 +13,8 @@ from semise_sdk.images.isolation.answers import Request, canvas_header, display_
 from semise_sdk.images.isolation.confinement import confine, ended_after, private_pipes
 from semise_sdk.images.isolation.protocol import ProtocolError, receive, send
 from semise_sdk.images.isolation.reader import InProcessReader
+from semise_sdk.images.reading import NO_MEMORY, FailedImage
 from semise_sdk.images.sources import NamedImage
-from semise_sdk.inference.measure import NO_MEMORY, FailedImage
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from semise_sdk.images.isolation.answers import (
 from semise_sdk.images.isolation.protocol import Message, ProtocolError
 from semise_sdk.images.preprocess import to_canvas
 from semise_sdk.images.readers import read_image
+from semise_sdk.images.reading import FailedImage, ReadImage
 from semise_sdk.images.record import Canvas
-from semise_sdk.inference.measure import FailedImage, ReadImage
 from semise_sdk.spec import DicomPolicy, InputSpec
 
 SPEC = InputSpec(

@@ -8,9 +8,9 @@ from PIL import Image
 
 from semise_export.graphs.onnx import graph_entry
 from semise_sdk.bundle import write_manifest
+from semise_sdk.images.preprocess import display_pixels
 from semise_sdk.images.readers import FoundImage, read_image
 from semise_sdk.predictor import Predictor
-from semise_sdk.reports.overlay import display_pixels
 from semise_sdk.reports.worklist import Illustrator, Places
 from semise_sdk.reports.worklist import illustrate as module
 from semise_sdk.reports.worklist.pictures import NO_PICTURES, draw

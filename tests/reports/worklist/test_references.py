@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from semise_sdk.errors import BundleError
+from semise_sdk.images.preprocess import display_pixels
 from semise_sdk.images.readers import read_image
-from semise_sdk.reports.overlay import display_pixels
 from semise_sdk.reports.worklist import bundle_thumbnails, image_thumbnails
 from semise_sdk.reports.worklist import references as module
 from semise_sdk.spec import InputSpec

@@ -11,6 +11,7 @@ from semise_training.compare.cells.cells import Cell, CellKey, CodeVersion
 from semise_training.compare.cells.plan import Plan, Protocol
 from semise_training.compare.cells.rows import rows_of
 from semise_training.compare.compute.run import compare
+from semise_training.compare.report.measures import summary
 
 SETTINGS = {
     "encoder": {"name": "test_resnet", "init": "scratch"},
@@ -53,6 +54,8 @@ def constant_answers(like):
 
 def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, fraction=1.0, val=None, test=None):
     """A cell of three grades with the given answers."""
+    val = random_answers(100 + fold) if val is None else val
+    test = random_answers(fold, first_group=100 * fold) if test is None else test
     return Cell(
         key=CellKey(name=name, folds=folds, fold=fold, split_seed=0, seed=seed, alpha=alpha, label_fraction=fraction),
         method="semise",
@@ -71,8 +74,9 @@ def cell(name="semise", *, fold=0, seed=0, folds=5, alpha=None, own_alpha=0.1, f
         seconds=1.5,
         code=CodeVersion(None, None),
         machine={"processor": "a processor", "cores": 2},
-        val=random_answers(100 + fold) if val is None else val,
-        test=random_answers(fold, first_group=100 * fold) if test is None else test,
+        val=val,
+        test=test,
+        figures={"val": summary(val, classes=3), "test": summary(test, classes=3)},
     )
 
 

@@ -10,11 +10,11 @@ import pytest
 from semise_sdk.errors import DataError, SpecError
 from semise_sdk.spec import DicomPolicy
 from semise_sdk.system.progress import SilentReporter
-from semise_training.config import build_config
 from semise_training.data.cache import build_cache
 from semise_training.data.checks.inspection import inspect_sample
 from semise_training.data.manifest import Sample
 from semise_training.data.masks import read_mask
+from semise_training.recipe import build_config
 
 pytest.importorskip("pydicom", reason="needs pydicom: pip install 'semise-sdk[dicom]'")
 CT, MAMMOGRAM = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2"

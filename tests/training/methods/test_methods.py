@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from semise_sdk.errors import ConfigError
-from semise_training.config import PRESETS, build_config, dump_config, merge, read_config
+from semise_training.config import PRESETS, dump_config, merge, read_config
 from semise_training.methods import METHODS, find_method
+from semise_training.recipe import build_config
 
 DATA = {"data": {"manifest": "data.csv"}}
 TRAINED = [name for name, method in METHODS.items() if method.upstream]

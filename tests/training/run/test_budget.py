@@ -5,11 +5,12 @@ import pytest
 
 from semise_sdk.errors import ConfigError
 from semise_sdk.system.progress import SilentReporter
-from semise_training.config import build_config, merge
+from semise_training.config import merge
 from semise_training.data.size import DataSize, size_of
 from semise_training.loop.loop import Session, run_stage
 from semise_training.loop.run_folder import RunFolder, read_records
 from semise_training.methods import METHODS
+from semise_training.recipe import build_config
 from semise_training.run.budget import fit_budget, total_views
 
 DATA = {"data": {"manifest": "data.csv"}}

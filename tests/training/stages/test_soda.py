@@ -8,12 +8,13 @@ import torch
 
 from semise_sdk.errors import TrainingError
 from semise_training.augment import AUGMENT_PRESETS, Augmenter
-from semise_training.config import build_config, merge
+from semise_training.config import merge
 from semise_training.data.dataset import UNLABELED, Dataset
 from semise_training.data.size import DataSize
 from semise_training.loop.checkpoint import state_digest
 from semise_training.network.device import Compute
 from semise_training.network.model import build_model
+from semise_training.recipe import build_config
 from semise_training.stages.soda import Soda, as_target, views_per_batch
 from semise_training.stages.upstream import Upstream
 

@@ -10,8 +10,7 @@ from semise_sdk.errors import ConfigError, DataError
 from semise_training.compare.cells.cells import write_cell
 from semise_training.compare.cells.failures import Failure
 from semise_training.compare.cells.folder import Folder
-from semise_training.compare.cells.setup import mixture, setup_of
-from semise_training.compare.compute.run import read_cells
+from semise_training.compare.cells.setup import mixture, read_cells, setup_of
 from semise_training.compare.report.page import write_page
 from semise_training.compare.report.report import report
 from semise_training.compare.report.statistics import Resamples, measure, row_estimate

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.errors import DataError
-from semise_sdk.metrics.evaluation import Decoding, decide
+from semise_sdk.metrics.classification import decide
+from semise_sdk.spec import Decoding
 
 Loss = Literal["weighted", "plain"]
 

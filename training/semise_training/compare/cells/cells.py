@@ -11,7 +11,6 @@ from typing import Self
 from semise_sdk.errors import DataError
 from semise_sdk.system.atomic import write_text
 from semise_training.compare.cells.answers import Answers, checked_fields
-from semise_training.compare.report.measures import summary
 
 SCHEMA = 1
 
@@ -119,6 +118,7 @@ class Cell:
         machine: See ``semise_sdk.system.machine.describe_machine``.
         val: What the selected model says of the validation part.
         test: What it says of the test part.
+        figures: Every metric of both parts, for the reader's eye; tables compute theirs from the answers.
     """
 
     key: CellKey
@@ -136,14 +136,14 @@ class Cell:
     machine: Mapping[str, object]
     val: Answers
     test: Answers
+    figures: Mapping[str, object]
 
     def answers(self, part: str) -> Answers:
         """Returns the answers of ``val`` or ``test``."""
         return self.test if part == "test" else self.val
 
     def to_json(self) -> dict[str, object]:
-        """Returns JSON data that :meth:`from_json` reads back; ``figures`` are there for the reader's eye."""
-        classes = len(self.labels)
+        """Returns JSON data that :meth:`from_json` reads back."""
         return {
             "schema": SCHEMA,
             "key": dataclasses.asdict(self.key),
@@ -160,7 +160,7 @@ class Cell:
             "commit": self.code.commit,
             "dirty": self.code.is_dirty,
             "machine": dict(self.machine),
-            "figures": {part: summary(self.answers(part), classes=classes) for part in ("val", "test")},
+            "figures": dict(self.figures),
             "val": self.val.to_json(),
             "test": self.test.to_json(),
         }
@@ -175,7 +175,7 @@ class Cell:
             )
         _check_types(fields, _TYPES)
         labels = tuple(str(label) for label in _list(fields["labels"]))
-        kept = {name: value for name, value in fields.items() if name not in ("schema", "figures", "key", "labels")}
+        kept = {name: value for name, value in fields.items() if name not in ("schema", "key", "labels")}
         answers = {part: Answers.from_json(kept.pop(part), classes=len(labels)) for part in ("val", "test")}
         code = CodeVersion(kept.pop("commit"), kept.pop("dirty"))  # type: ignore[arg-type]  # checked above
         return cls(key=key_of(fields["key"]), labels=labels, code=code, **answers, **kept)  # type: ignore[arg-type]  # checked above

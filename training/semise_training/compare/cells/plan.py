@@ -9,9 +9,10 @@ from semise_sdk.errors import ConfigError
 from semise_training.compare.cells.cells import CellKey
 from semise_training.compare.cells.experiment import portable, weights_digest
 from semise_training.compare.cells.rows import BASELINE, FRACTION_ROWS, LABELED_ONLY, Row
-from semise_training.config import DataConfig, TrainConfig, build_config, merge
+from semise_training.config import DataConfig, TrainConfig, merge
 from semise_training.data.manifest import Manifest
 from semise_training.methods import find_method
+from semise_training.recipe import build_config
 
 _LEARNING = ("heads", "optimizer", "phase1", "phase2", "refit", "simclr", "supervised", "soda")
 

@@ -1,11 +1,14 @@
 """What all cells of one folder have in common: the tables put them beside each other, and pair them."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from semise_sdk.errors import DataError
 from semise_training.compare.cells.cells import Cell
 from semise_training.compare.cells.experiment import asks_for_unet
+from semise_training.compare.cells.folder import Folder
 from semise_training.compare.cells.plan import PlannedCell
 from semise_training.config import EncoderConfig, InputConfig, UnetConfig, as_it_was
 from semise_training.methods import find_method
@@ -85,3 +88,26 @@ def _section(name: str, kind: type[BaseModel], config: Mapping[str, object]) -> 
     except ValidationError:  # a setting that is gone, or means something else
         values = stored if isinstance(stored, Mapping) else {}
     return {f"{name}.{key}": value for key, value in values.items()}
+
+
+def read_cells(root: Path) -> list[Cell]:
+    """Returns all cells of a comparison's folder.
+
+    Raises:
+        DataError: there are none, one is damaged, or they are not of one data set and protocol.
+    """
+    cells = Folder(root).read()
+    if not cells:
+        raise DataError(
+            f"expected computed cells in {Folder(root).cells}, found none: name --methods to compute, or another --out"
+        )
+    if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
+        raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
+    unets = [(cell.key.slug, unet) for cell in cells if (unet := unet_of(cell))]
+    found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells]) or mixture(unets)
+    if found:
+        raise DataError(
+            f"expected one protocol, split, canvas, encoder and U-Net for all cells of {Folder(root).cells}, found "
+            f"{found}: keep the cells of one"
+        )
+    return cells

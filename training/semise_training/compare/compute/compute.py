@@ -17,6 +17,7 @@ from semise_training.compare.compute.examples import choose_examples, draw_examp
 from semise_training.compare.compute.features import FeatureStore
 from semise_training.compare.compute.select import Constant, Selected, prepare_run, select, views_passed
 from semise_training.compare.compute.shared import Examined, Selection, SharedData, data_digest, image_counts
+from semise_training.compare.report.measures import summary
 from semise_training.data.cache import cache_key
 from semise_training.data.dataset import Dataset
 from semise_training.loop.run_folder import RunFolder, read_records
@@ -107,6 +108,7 @@ def _cell(planned: PlannedCell, dataset: Dataset, found: _Found, *, asked: dict[
         machine=describe_machine(),
         val=found.val,
         test=found.test,
+        figures={part: summary(of, classes=dataset.classes) for part, of in (("val", found.val), ("test", found.test))},
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semise_sdk.errors import ConfigError, DataError, TrainingError
+from semise_sdk.errors import ConfigError, TrainingError
 from semise_sdk.system.locks import claimed
 from semise_sdk.system.progress import Reporter
 from semise_training.compare.cells.cells import Cell, CellKey
@@ -196,26 +196,3 @@ def _refuse_mixture(cells: Sequence[PlannedCell], folder: Folder) -> None:
 def _is_done(planned: PlannedCell, folder: Folder, digest: str) -> bool:
     cell = folder.stored(planned.key)
     return cell is not None and is_same_experiment(cell.asked, planned.asked(digest))
-
-
-def read_cells(root: Path) -> list[Cell]:
-    """Returns all cells of a comparison's folder.
-
-    Raises:
-        DataError: there are none, one is damaged, or they are not of one data set and protocol.
-    """
-    cells = Folder(root).read()
-    if not cells:
-        raise DataError(
-            f"expected computed cells in {Folder(root).cells}, found none: name --methods to compute, or another --out"
-        )
-    if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
-        raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
-    unets = [(cell.key.slug, unet) for cell in cells if (unet := unet_of(cell))]
-    found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells]) or mixture(unets)
-    if found:
-        raise DataError(
-            f"expected one protocol, split, canvas, encoder and U-Net for all cells of {Folder(root).cells}, found "
-            f"{found}: keep the cells of one"
-        )
-    return cells

@@ -7,8 +7,8 @@ import numpy as np
 
 from semise_sdk import metrics
 from semise_sdk.metrics import resampled
-from semise_sdk.metrics.evaluation import Decoding
 from semise_sdk.metrics.resampled import RankTable, Times, Values
+from semise_sdk.spec import Decoding
 from semise_training.compare.cells.answers import DECODINGS, LOSSES, Answers, Loss
 
 PAIR_BETA = 5.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from semise_sdk.errors import ConfigError
 from semise_training.compare.cells.folder import Folder
-from semise_training.compare.compute.run import read_cells
+from semise_training.compare.cells.setup import read_cells
 from semise_training.compare.report.figures import draw_figures, write_figures
 from semise_training.compare.report.page import write_page
 from semise_training.compare.report.statistics import REPEATS

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.metrics.evaluation import Decoding
 from semise_sdk.metrics.intervals import MIN_GROUPS, Interval, percentile_interval
 from semise_sdk.metrics.resampled import Times, Values, resample_times
+from semise_sdk.spec import Decoding
 from semise_training.compare.cells.answers import Answers, Loss
 from semise_training.compare.cells.cells import Cell
 from semise_training.compare.report.measures import (

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from semise_sdk.metrics import is_collapsed
-from semise_sdk.metrics.evaluation import Decoding
+from semise_sdk.spec import Decoding
 from semise_training.compare.cells.answers import DECODINGS, LOSSES, Answers, Loss
 from semise_training.compare.cells.cells import Cell
 from semise_training.compare.cells.failures import Failure
