@@ -61,5 +61,5 @@ def test_memory_stays_flat_over_thousands_of_predictions(colour_bundle, amount, 
     slope = np.polyfit(predictions[warm], resident[warm], 1)[0]
     figure("predictions", count)
     figure("growth after warm-up, bytes a prediction", round(float(slope), 1))
-    figure("resident memory at the end, MiB", round(resident[-1] / 2**20, 1))
+    figure("resident memory at the end, MiB", round(float(resident[-1]) / 2**20, 1))
     assert slope < LIMIT_BYTES
