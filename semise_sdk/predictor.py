@@ -22,7 +22,7 @@ from semise_sdk.images.reading import Slot
 from semise_sdk.images.sources import Images, NamedImage, Source, describe, named_image, named_images, single
 from semise_sdk.inference.answers import analysis_of, classification_of, embedding_of, segmentation_of, severity_of
 from semise_sdk.inference.graphs import Graphs, opener_for
-from semise_sdk.inference.measure import Needs, Row, looked_at, measure
+from semise_sdk.inference.measure import Measurement, Needs, looked_at, measure
 from semise_sdk.inference.model_source import open_source
 from semise_sdk.inference.pipeline import Pool, in_order, run_stream
 from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
@@ -35,6 +35,7 @@ from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
 Reference = Images | ReferenceBank
 Answer = TypeVar("Answer")
+AnswerOf = Callable[[Measurement, ModelInfo], Answer]
 
 
 class Predictor:
@@ -305,7 +306,7 @@ class Predictor:
         """Returns a stream of embeddings in input order, which no gate looks at."""
         return self._answers(self._rows(images, Needs()), embedding_of)
 
-    def iter_observed(self, images: Images) -> Generator[Row]:
+    def iter_observed(self, images: Images) -> Generator[Measurement]:
         """Returns a stream of what the bare network says, with every vector and the canvas: what calibration needs."""
         return self._rows(images, Needs(grade=self.model.has_classifier, canvas=True))
 
@@ -324,7 +325,9 @@ class Predictor:
         vectors = []
         for row in self._rows(reference, Needs(calibration=self.calibration)):
             if row.reference_vector is None:
-                raise ReferenceImageError(f"expected healthy reference images, found {row.file} unusable: {row.reason}")
+                raise ReferenceImageError(
+                    f"expected healthy reference images, found {row.answer.file} unusable: {row.answer.reason}"
+                )
             vectors.append(row.reference_vector)
         if not vectors:
             raise ReferenceImageError(
@@ -367,13 +370,13 @@ class Predictor:
     ) -> None:
         self.close()
 
-    def _rows(self, images: Images, needs: Needs) -> Generator[Row]:
+    def _rows(self, images: Images, needs: Needs) -> Generator[Measurement]:
         self._images.check_process()
         graph = self._graphs.get("unet" if needs.mask else "encoder")
         return run_stream(
             named_images(images),
             functools.partial(self._read, calibration=needs.calibration),
-            functools.partial(measure, needs=needs, graphs=self._graphs),
+            functools.partial(measure, needs=needs, graphs=self._graphs, labels=self.model.labels),
             images=self._images,
             engines=self._engine_pool(graph.concurrency),
             batch_size=self._batch_size or graph.batch_size,
@@ -406,15 +409,15 @@ class Predictor:
                 self._engines = Pool(threads, "semise-engine")
             return self._engines
 
-    def _answers(self, rows: Generator[Row], answer: Callable[[Row, ModelInfo], Answer]) -> Generator[Answer]:
-        with closing(rows):
-            for row in rows:
-                yield answer(row, self.model)
+    def _answers(self, measured: Generator[Measurement], answer: AnswerOf[Answer]) -> Generator[Answer]:
+        with closing(measured):
+            for one in measured:
+                yield answer(one, self.model)
 
-    def _drawn(self, rows: Generator[Row], answer: Callable[[Row, ModelInfo], Answer]) -> Generator[Answer]:
+    def _drawn(self, measured: Generator[Measurement], answer: AnswerOf[Answer]) -> Generator[Answer]:
         # A mask may have a hundred megapixels: few exist at once, and they are drawn beside each other.
-        drawn = in_order(self._images, lambda row: answer(row, self.model), rows, ahead=self._images.threads + 1)
-        with closing(rows), closing(drawn):
+        drawn = in_order(self._images, lambda one: answer(one, self.model), measured, ahead=self._images.threads + 1)
+        with closing(measured), closing(drawn):
             yield from drawn
 
 

@@ -15,7 +15,7 @@ from semise_sdk.reports.overlay import MAP_TOP, mask_overlay, severity_overlay
 from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Severity
 from semise_sdk.severity.reference_bank import ReferenceBank
-from semise_sdk.tables.write import Row, analysis_row, segmentation_row
+from semise_sdk.tables.write import Row, answer_row
 
 MAP_DESCRIPTION = f"Severity map, 0 to {MAP_TOP:g}: an aid to explanation, not a localisation."
 
@@ -59,7 +59,7 @@ def segmentation_rows(batch: Batch, options: RunOptions, masks: Path, overlays: 
         path = None if answer.mask is None else mask_folder.write(found, answer.mask)
         if answer.mask is not None and overlay_folder is not None:
             _draw_mask(overlay_folder, batch, found, answer.mask)
-        yield segmentation_row(answer, path)
+        yield answer_row(answer, mask=path)
 
 
 def analysis_rows(
@@ -75,7 +75,7 @@ def analysis_rows(
     for found, answer in options.named(answers):
         mask = mask_folder.write(found, answer.mask) if mask_folder and answer.mask is not None else None
         severity_map = _draw_map(map_folder, batch, found, answer.severity_map) if map_folder else None
-        yield analysis_row(answer, predictor.model.labels, mask=mask, severity_map=severity_map)
+        yield answer_row(answer, predictor.model.labels, mask=mask, map=severity_map)
 
 
 def _drawings(folder: Path, batch: Batch, options: RunOptions) -> DrawingFolder:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.calibration import PASSED, Calibration, Grade, grade_of, look, percentile_of
+from semise_sdk.calibration import Calibration, Grade, grade_of, look, percentile_of
 from semise_sdk.images.postprocess import softmax
 from semise_sdk.images.reading import FailedImage, ReadImage, Slot
 from semise_sdk.images.record import Canvas, Geometry
 from semise_sdk.inference.graphs import Graphs
-from semise_sdk.results import Status
+from semise_sdk.results import PASSED, Severity, Status, Verdict
 from semise_sdk.severity.difference import MeasuredSeverity, measured_severity
 from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 from semise_sdk.spec import Decoding
@@ -45,42 +45,22 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Row:
+class Measurement:
     """What the network said of one image, or why it said nothing.
 
     Args:
-        file: The image's name in results.
-        status: What became of the image.
-        reason: Why that is not ok.
-        severity: Its severity, where asked for.
-        severity_low: Lower end of the severity's interval, where the bank has one.
-        severity_high: Upper end.
-        resampled: What each resample of the bank adds to the severity.
-        percentile: Of that severity among held-out healthy images.
-        probabilities: Of each grade, where asked for.
-        level: The decided level.
-        possible: The levels of its grade set, ascending.
+        answer: Its severity and grade, where asked for; only the reason where there is none.
         embedding: Pooled feature ``[F]``.
         severity_vector: What its severity is measured by, ``[D]``.
         reference_vector: What it contributes as a reference, ``[D]``.
         logits: Mask logits ``[h, w]`` on the canvas, where asked for.
         places: Severity ``[h, w]`` of each place of the last feature map, where asked for.
-        geometry: Where the image lies on the canvas.
+        geometry: Where the image lies on the canvas; None where there is no answer.
         nearest: Place in the bank of the reference nearest to it, where places were asked for.
         canvas: What the network saw, where asked for.
     """
 
-    file: str
-    status: Status = "ok"
-    reason: str = ""
-    severity: float | None = None
-    severity_low: float | None = None
-    severity_high: float | None = None
-    resampled: str = ""
-    percentile: float | None = None
-    probabilities: tuple[float, ...] = ()
-    level: int | None = None
-    possible: tuple[int, ...] = ()
+    answer: Severity
     embedding: NDArray[np.float32] | None = None
     severity_vector: NDArray[np.float32] | None = None
     reference_vector: NDArray[np.float32] | None = None
@@ -89,11 +69,6 @@ class Row:
     geometry: Geometry | None = None
     nearest: int | None = None
     canvas: Canvas | None = None
-
-    @property
-    def is_scored(self) -> bool:
-        """True when there is an answer."""
-        return self.status in ("ok", "review")
 
 
 def looked_at(slot: Slot, calibration: Calibration | None) -> Slot:
@@ -106,60 +81,53 @@ def looked_at(slot: Slot, calibration: Calibration | None) -> Slot:
     return ReadImage(slot.file, slot.canvas, verdict)
 
 
-def measure(slots: Sequence[Slot], *, needs: Needs, graphs: Graphs) -> list[Row]:
+def measure(slots: Sequence[Slot], *, needs: Needs, graphs: Graphs, labels: Sequence[str]) -> list[Measurement]:
     """Returns what the network says of each image, from one pass over those that could be read.
+
+    Args:
+        slots: The images.
+        needs: What is asked of the network.
+        graphs: The network.
+        labels: The grades' names in severity order.
 
     Raises:
         BackendError: the engine failed.
     """
     readable = [slot for slot in slots if isinstance(slot, ReadImage)]
-    measured = iter(_measure(readable, needs=needs, graphs=graphs) if readable else ())
+    measured = iter(_measure(readable, needs=needs, graphs=graphs, labels=labels) if readable else ())
     return [
-        Row(file=slot.file, status=slot.status, reason=slot.reason) if isinstance(slot, FailedImage) else next(measured)
+        _unscored(slot.file, slot.status, slot.reason) if isinstance(slot, FailedImage) else next(measured)
         for slot in slots
     ]
 
 
-def _measure(images: Sequence[ReadImage], *, needs: Needs, graphs: Graphs) -> list[Row]:
+def _measure(images: Sequence[ReadImage], *, needs: Needs, graphs: Graphs, labels: Sequence[str]) -> list[Measurement]:
     pixels = np.stack([image.canvas.pixels for image in images])
     outputs = dict(graphs.get("unet" if needs.mask else "encoder").run({"pixels": pixels}))
     if needs.grade:
         outputs |= graphs.get("classifier").run({"embedding": outputs["embedding"]})
     arrays = {name: np.asarray(values, np.float32) for name, values in outputs.items()}
     return [
-        _row(image, {name: values[index] for name, values in arrays.items()}, needs)
+        _measurement(image, {name: values[index] for name, values in arrays.items()}, needs, labels)
         for index, image in enumerate(images)
     ]
 
 
-def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs) -> Row:
+def _measurement(
+    image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs, labels: Sequence[str]
+) -> Measurement:
     used = [outputs["embedding"], *(outputs[name] for name in ("logits", "mask_logits") if name in outputs)]
     if needs.places:
         used.append(outputs["severity_map_vectors"])
     has_answer = all(np.isfinite(values).all() for values in used) and has_direction(outputs["severity_vector"])
     if not has_answer:
-        return Row(file=image.file, status="error", reason=NO_ANSWER)
+        return _unscored(image.file, "error", NO_ANSWER)
     unlike = PASSED if needs.calibration is None else needs.calibration.judge_embedding(outputs["embedding"])
     if unlike.status == "abstain":
-        return Row(file=image.file, status=unlike.status, reason=unlike.reason)
+        return _unscored(image.file, unlike.status, unlike.reason)
     bank = needs.bank
-    measured = MeasuredSeverity() if bank is None else measured_severity(bank, outputs["severity_vector"])
-    severity = measured.severity
-    sets = None if needs.calibration is None else needs.calibration.sets
-    grade = grade_of(softmax(outputs["logits"]), sets, decoding=needs.decoding) if needs.grade else Grade()
-    verdict = next((one for one in (image.verdict, unlike, grade.verdict) if one.status != "ok"), PASSED)
-    return Row(
-        file=image.file,
-        status=verdict.status,
-        reason=verdict.reason,
-        severity=severity,
-        severity_low=measured.low,
-        severity_high=measured.high,
-        resampled=measured.resampled,
-        percentile=None if severity is None or needs.healthy is None else percentile_of(severity, needs.healthy),
-        probabilities=grade.probabilities,
-        level=grade.level,
-        possible=grade.possible,
+    return Measurement(
+        answer=_answer(image, outputs, needs, labels, unlike=unlike),
         embedding=outputs["embedding"],
         severity_vector=outputs["severity_vector"],
         reference_vector=outputs["reference_vector"],
@@ -169,3 +137,32 @@ def _row(image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs
         nearest=bank.nearest(outputs["severity_vector"]) if bank and needs.places else None,
         canvas=image.canvas if needs.canvas else None,
     )
+
+
+def _answer(
+    image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs, labels: Sequence[str], *, unlike: Verdict
+) -> Severity:
+    """Returns the answer of an image that is near enough to be scored; ``unlike`` says how near."""
+    bank = needs.bank
+    measured = MeasuredSeverity() if bank is None else measured_severity(bank, outputs["severity_vector"])
+    severity = measured.severity
+    sets = None if needs.calibration is None else needs.calibration.sets
+    grade = grade_of(softmax(outputs["logits"]), sets, decoding=needs.decoding) if needs.grade else Grade()
+    verdict = next((one for one in (image.verdict, unlike, grade.verdict) if one.status != "ok"), PASSED)
+    return Severity(
+        file=image.file,
+        status=verdict.status,
+        reason=verdict.reason,
+        severity=severity,
+        severity_low=measured.low,
+        severity_high=measured.high,
+        resampled=measured.resampled,
+        percentile=None if severity is None or needs.healthy is None else percentile_of(severity, needs.healthy),
+        probabilities=grade.probabilities,
+        grade=None if grade.level is None else labels[grade.level],
+        grade_set=tuple(labels[level] for level in grade.possible),
+    )
+
+
+def _unscored(file: str, status: Status, reason: str) -> Measurement:
+    return Measurement(answer=Severity(file=file, status=status, reason=reason))

@@ -4,7 +4,6 @@ Both images are measured from the same resamples of the bank. A bank that is a l
 so the difference of two is far more certain than the overlap of their intervals would say.
 """
 
-import base64
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,9 +13,6 @@ from numpy.typing import NDArray
 from semise_sdk.severity.reference_bank import SEVERITY_DECIMALS, ReferenceBank
 from semise_sdk.severity.resamples import interval_ends
 
-STORED = np.dtype("<f2")
-"""What each resample adds is kept as."""
-
 
 class Measured(Protocol):
     """What has a severity, and what each resample of the bank adds to it."""
@@ -25,7 +21,7 @@ class Measured(Protocol):
     def severity(self) -> float | None: ...  # noqa: D102
 
     @property
-    def resampled(self) -> str: ...  # noqa: D102
+    def resampled(self) -> NDArray[np.float16] | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +54,14 @@ class MeasuredSeverity:
         severity: As :meth:`ReferenceBank.severity` gives it; None where it was not asked for.
         low: Lower end, rounded alike and at most the severity; None where the bank is one image.
         high: Upper end.
-        resampled: What each resample adds to the severity, in their order, half-precision numbers as base64, so
-            that a journal in JSON can keep it; empty where the bank is one image. Half precision keeps three digits
-            of what is added, which itself is known to one or two.
+        resampled: What each resample adds to the severity, in their order, ``float16 [RESAMPLES]``; None where the
+            bank is one image. Half precision keeps three digits of what is added, which itself is known to one or two.
     """
 
     severity: float | None = None
     low: float | None = None
     high: float | None = None
-    resampled: str = ""
+    resampled: NDArray[np.float16] | None = None
 
 
 def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating]) -> MeasuredSeverity:
@@ -76,8 +71,7 @@ def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating]) -> Meas
     if resampled is None:
         return MeasuredSeverity(severity=severity)
     low, high = (round(end, SEVERITY_DECIMALS) for end in interval_ends(resampled, severity))
-    added = base64.b64encode((resampled - severity).astype(STORED).tobytes()).decode()
-    return MeasuredSeverity(severity=severity, low=low, high=high, resampled=added)
+    return MeasuredSeverity(severity=severity, low=low, high=high, resampled=(resampled - severity).astype(np.float16))
 
 
 def difference(first: Measured, second: Measured) -> SeverityDifference:
@@ -88,18 +82,12 @@ def difference(first: Measured, second: Measured) -> SeverityDifference:
     """
     if first.severity is None or second.severity is None:
         raise ValueError("expected two images with a severity, found one without")
-    if len(first.resampled) != len(second.resampled):
-        raise ValueError(
-            f"expected images measured from one bank, found resamples of {len(first.resampled)} and "
-            f"{len(second.resampled)} letters"
-        )
+    resamples = [0 if one.resampled is None else len(one.resampled) for one in (first, second)]
+    if resamples[0] != resamples[1]:
+        raise ValueError(f"expected images measured from one bank, found {resamples[0]} and {resamples[1]} resamples")
     value = round(first.severity - second.severity, SEVERITY_DECIMALS)
-    if not first.resampled:
+    if first.resampled is None or second.resampled is None:
         return SeverityDifference(value=value)
-    added = value + (_added(first) - _added(second))
+    added = value + (first.resampled.astype(np.float64) - second.resampled.astype(np.float64))
     low, high = (round(end, SEVERITY_DECIMALS) for end in interval_ends(added, value))
     return SeverityDifference(value=value, low=low, high=high, share=float(((np.sign(added) + 1) / 2).mean()))
-
-
-def _added(image: Measured) -> NDArray[np.float64]:
-    return np.frombuffer(base64.b64decode(image.resampled), STORED).astype(np.float64)

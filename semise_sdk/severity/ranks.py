@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
-from semise_sdk.results import RankedImage, Severity
+from semise_sdk.results import RankedImage, Severity, severity_fields
 from semise_sdk.severity.difference import Measured, difference
 
 _NEEDS_A_HUMAN, _SCORED, _UNREADABLE = range(3)
@@ -31,20 +31,8 @@ def numbered(rows: Iterable[Severity]) -> Iterator[RankedImage]:
     rank = 0
     for row, tie in zip(given, shared_places(placed), strict=True):
         rank += row.severity is not None
-        yield RankedImage(
-            rank=None if row.severity is None else rank,
-            file=row.file,
-            severity=row.severity,
-            grade=row.grade,
-            status=row.status,
-            reason=row.reason,
-            probabilities=row.probabilities,
-            grade_set=row.grade_set,
-            percentile=row.percentile,
-            severity_low=row.severity_low,
-            severity_high=row.severity_high,
-            tie=tie,
-        )
+        kept = severity_fields(row) | {"resampled": None}  # what it was for, the tie, is known
+        yield RankedImage(rank=None if row.severity is None else rank, tie=tie, **kept)
 
 
 def severity_order(row: Severity) -> tuple[int, float, str]:
@@ -80,7 +68,7 @@ def shared_places(rows: Iterable[Measured]) -> Iterator[int | None]:
     place = scored = 0
     for row in rows:
         scored += row.severity is not None
-        if row.severity is None or not row.resampled:
+        if row.severity is None or row.resampled is None:
             yield None
             continue
         if head is None or difference(head, row).is_decided:

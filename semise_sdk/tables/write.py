@@ -4,33 +4,32 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO, get_args
 
 import numpy as np
 
-from semise_sdk.results import INTENDED_USE, Analysis, Classification, Embedding, RankedImage, Ranking, Segmentation
+from semise_sdk.results import INTENDED_USE, Embedding, ImageAnswer, RankedImage, Ranking, Segmentation
 from semise_sdk.system.atomic import atomic_file
 from semise_sdk.tables.spreadsheet import neutralised
 
 __all__ = [
-    "CERTAINTY",
-    "INTERVAL",
     "LAYOUTS",
+    "SEGMENTATION_COLUMNS",
     "Exact",
     "Header",
     "Layout",
     "Row",
-    "analysis_row",
-    "classification_row",
+    "analysis_columns",
+    "answer_row",
+    "classification_columns",
     "embedding_columns",
     "embedding_row",
     "layout_of",
     "probability_columns",
-    "ranking_row",
-    "segmentation_row",
+    "ranking_columns",
     "text_file",
     "write_embeddings",
     "write_ranked",
@@ -42,11 +41,7 @@ Layout = Literal["csv", "json", "jsonl"]
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DECIMALS = 6
-CERTAINTY = ("grade_set", "percentile")
-"""Columns that say how sure a row is, after those that were there before them."""
-
-INTERVAL = ("severity_low", "severity_high")
-"""Columns of the severity's interval, behind those that were there before it."""
+SEGMENTATION_COLUMNS = ("file", "mask", "area_fraction", "status", "reason")
 
 
 class Exact(float):
@@ -123,9 +118,8 @@ def write_ranked(
     rows: Iterable[RankedImage], stream: TextIO, *, layout: Layout, header: Header, labels: Sequence[str] = ()
 ) -> None:
     """Writes the rows of a ranking as they come, as :func:`write_ranking` does."""
-    first = ("rank", "file", "severity", "grade", "status", "reason", *INTERVAL, "tie")
-    columns = (*first, *probability_columns(labels), *CERTAINTY)
-    write_rows((ranking_row(row, labels) for row in rows), stream, columns=columns, layout=layout, header=header)
+    columns = ranking_columns(labels)
+    write_rows((answer_row(row, labels) for row in rows), stream, columns=columns, layout=layout, header=header)
 
 
 def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], layout: Layout, header: Header) -> None:
@@ -151,64 +145,36 @@ def write_rows(rows: Iterable[Row], stream: TextIO, *, columns: Sequence[str], l
         _write_json(rows, stream, columns, header)
 
 
-def ranking_row(image: RankedImage, labels: Sequence[str] = ()) -> Row:
-    """Returns one row of a ranking, with a probability ``p_<label>`` per label."""
-    return {
-        "rank": image.rank,
-        "file": image.file,
-        "severity": image.severity,
-        "grade": image.grade,
-        "status": image.status,
-        "reason": image.reason,
-        "severity_low": image.severity_low,
-        "severity_high": image.severity_high,
-        "tie": image.tie,
-        **_probabilities(image.probabilities, labels),
-        "grade_set": image.grade_set,
-        "percentile": image.percentile,
-    }
+def ranking_columns(labels: Sequence[str] = ()) -> tuple[str, ...]:
+    """Returns the columns of ``rank`` in order: a new one comes behind those that were there before it."""
+    first = ("rank", "file", "severity", "grade", "status", "reason", "severity_low", "severity_high", "tie")
+    return (*first, *probability_columns(labels), "grade_set", "percentile")
 
 
-def classification_row(answer: Classification, labels: Sequence[str]) -> Row:
-    """Returns one row of ``classify``, with a probability ``p_<label>`` per label."""
-    return {
-        "file": answer.file,
-        "label": answer.label,
-        **_probabilities(answer.probabilities, labels),
-        "status": answer.status,
-        "reason": answer.reason,
-        "grade_set": answer.grade_set,
-    }
+def classification_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """Returns the columns of ``classify`` in order."""
+    return ("file", "label", *probability_columns(labels), "status", "reason", "grade_set")
 
 
-def segmentation_row(answer: Segmentation, mask: Path | None) -> Row:
-    """Returns one row of ``segment``; ``mask`` is the PNG that was written."""
-    return {
-        "file": answer.file,
-        "mask": None if mask is None else str(mask),
-        "area_fraction": answer.area_fraction,
-        "status": answer.status,
-        "reason": answer.reason,
-    }
+def analysis_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """Returns the columns of ``analyze`` in order."""
+    first = ("file", "severity", "grade", *probability_columns(labels), "mask", "area_fraction", "map")
+    return (*first, "status", "reason", "severity_low", "severity_high", "grade_set", "percentile")
 
 
-def analysis_row(answer: Analysis, labels: Sequence[str], *, mask: Path | None, severity_map: Path | None) -> Row:
-    """Returns one row of ``analyze``; ``mask`` and ``severity_map`` are the PNGs that were written."""
-    return {
-        "file": answer.file,
-        "severity": answer.severity,
-        "grade": answer.grade,
-        **_probabilities(answer.probabilities, labels),
-        "mask": None if mask is None else str(mask),
-        "area_fraction": answer.area_fraction,
-        "map": None if severity_map is None else str(severity_map),
-        "status": answer.status,
-        "reason": answer.reason,
-        "severity_low": answer.severity_low,
-        "severity_high": answer.severity_high,
-        "grade_set": answer.grade_set,
-        "percentile": answer.percentile,
-    }
+def answer_row(answer: ImageAnswer | Segmentation, labels: Sequence[str] = (), **drawn: Path | None) -> Row:
+    """Returns an answer's fields as cells, a probability ``p_<label>`` per label, and the names of drawn files.
+
+    Args:
+        answer: What was answered.
+        labels: Names of the grades that probabilities are written of.
+        drawn: The PNGs that were written of its arrays, by column; None for one without.
+    """
+    cells = {each.name: getattr(answer, each.name) for each in fields(answer)}
+    plain = {name: value for name, value in cells.items() if not isinstance(value, np.ndarray)}
+    probabilities = cells.get("probabilities", ())
+    shares = {name: probabilities[at] if probabilities else None for at, name in enumerate(probability_columns(labels))}
+    return {**plain, **shares, **{name: None if path is None else str(path) for name, path in drawn.items()}}
 
 
 def embedding_row(answer: Embedding, columns: Sequence[str]) -> Row:
@@ -335,8 +301,3 @@ def _csv_cell(value: Cell) -> str:
 def probability_columns(labels: Sequence[str]) -> tuple[str, ...]:
     """Returns the column of each grade's probability."""
     return tuple(f"p_{label}" for label in labels)
-
-
-def _probabilities(probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, Cell]:
-    columns = probability_columns(labels)
-    return {name: probabilities[index] if probabilities else None for index, name in enumerate(columns)}

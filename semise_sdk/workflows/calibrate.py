@@ -25,7 +25,7 @@ from semise_sdk.calibration import (
     write_calibration,
 )
 from semise_sdk.errors import ConfigError, DataError
-from semise_sdk.inference.measure import NO_ANSWER, Row
+from semise_sdk.inference.measure import NO_ANSWER, Measurement
 from semise_sdk.predictor import Predictor
 from semise_sdk.severity.reference_bank import has_direction
 from semise_sdk.system.atomic import atomic_folder, write_bytes
@@ -52,7 +52,11 @@ class _Kept:
 
 
 def observe(
-    predictor: Predictor, images: Sequence[HeldOutImage], *, rows: Iterable[Row], known: frozenset[int] = frozenset()
+    predictor: Predictor,
+    images: Sequence[HeldOutImage],
+    *,
+    rows: Iterable[Measurement],
+    known: frozenset[int] = frozenset(),
 ) -> Observed:
     """Returns what a bare model says of held-out images.
 
@@ -70,14 +74,14 @@ def observe(
     problems, trained = [], []
     for image, row in zip(images, rows, strict=True):
         if row.canvas is None or row.embedding is None or row.severity_vector is None:
-            problems.append(f"{image.image}: {row.reason}")
+            problems.append(f"{image.image}: {row.answer.reason}")
         elif not has_direction(row.embedding):
             problems.append(f"{image.image}: {NO_ANSWER}")
         elif known and canvas_hash(row.canvas.pixels) in known:
             trained.append(f"{image.image} (group {image.group})")
         else:
             kept.images.append(image)
-            kept.probabilities.append(row.probabilities)
+            kept.probabilities.append(row.answer.probabilities)
             kept.embeddings.append(row.embedding)
             kept.severity_vectors.append(row.severity_vector)
             kept.pictures.append(look(row.canvas))

@@ -1,89 +1,39 @@
-import logging
+"""What the network says of a batch, and the answers made of it."""
 
 import numpy as np
-import pytest
 
-from semise_sdk.images.readers import read_image
-from semise_sdk.images.reading import FailedImage, ReadImage, read_slot
+from semise_sdk.images.reading import FailedImage
 from semise_sdk.images.record import Geometry
-from semise_sdk.images.sources import NamedImage
-from semise_sdk.inference import measure as tasks
+from semise_sdk.inference import answers
 from semise_sdk.inference.answers import analysis_of, segmentation_of
-from semise_sdk.inference.measure import Row, measure
-from semise_sdk.spec import DicomPolicy, InputSpec, ModelInfo, NetworkConfig
+from semise_sdk.inference.measure import Measurement, Needs, measure
+from semise_sdk.results import Severity
+from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
-SPEC = InputSpec(height=16, width=16)
 MODEL = ModelInfo(
     name="toy",
-    spec=SPEC,
+    spec=InputSpec(height=16, width=16),
     labels=("a",),
     network=NetworkConfig(encoder="none", feature_dim=3, mean=(0.0,) * 3, std=(1.0,) * 3, classes=0),
 )
 GEOMETRY = Geometry(
     source_height=4, source_width=4, canvas_height=16, canvas_width=16, top=0, left=0, height=16, width=16
 )
-ARRAY = NamedImage("a", np.zeros((4, 4), np.uint8))
-
-
-def test_an_image_becomes_its_canvas():
-    slot = read_slot(ARRAY, SPEC)
-    assert isinstance(slot, ReadImage)
-    assert slot.canvas.pixels.shape == (16, 16, 3)
-
-
-def test_an_image_that_the_policy_does_not_fit_fails_alone():
-    slot = read_slot(ARRAY, InputSpec(height=16, width=16, intensity="dicom_voi"))
-    assert isinstance(slot, FailedImage)
-    assert slot.reason.startswith("does_not_fit: intensity policy dicom_voi needs DICOM")
-
-
-def test_the_models_own_policy_says_which_dicom_is_read(monkeypatch):
-    seen = []
-    monkeypatch.setattr(tasks, "read_image", lambda source, *, dicom: seen.append(dicom) or read_image(source))
-    policy = DicomPolicy(sop_classes=("MG",), frames="fail")
-    assert isinstance(read_slot(ARRAY, InputSpec(height=16, width=16, dicom=policy)), ReadImage)
-    assert seen == [policy]
-
-
-def test_whatever_a_decoder_raises_stays_with_its_image_and_is_logged(monkeypatch, caplog):
-    def explode(_source, **_options):
-        raise ZeroDivisionError("secret.png")
-
-    monkeypatch.setattr(tasks, "read_image", explode)
-    with caplog.at_level(logging.WARNING):
-        slot = read_slot(ARRAY, SPEC)
-    assert slot == FailedImage("a", "unforeseen: ZeroDivisionError while reading; please report the file")
-    assert "unforeseen way" in caplog.text
-
-
-def test_a_stop_of_the_user_is_not_an_images_fault(monkeypatch):
-    def interrupt(_source, **_options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tasks, "read_image", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        read_slot(ARRAY, SPEC)
-
-
-def test_a_canvas_too_large_for_the_memory_fails_its_own_row(monkeypatch):
-    def no_memory(*_arguments, **_options):
-        raise MemoryError
-
-    monkeypatch.setattr(tasks, "to_canvas", no_memory)
-    assert read_slot(ARRAY, SPEC) == FailedImage("a", tasks.NO_MEMORY)
 
 
 def test_a_batch_of_failures_asks_no_engine():
-    rows = measure([FailedImage("a", "r"), FailedImage("b", "s")], needs=tasks.Needs(), graphs=None)
-    assert [(row.file, row.reason) for row in rows] == [("a", "r"), ("b", "s")]
+    slots = [FailedImage("a", "r"), FailedImage("b", "s")]
+    measured = measure(slots, needs=Needs(), graphs=None, labels=())
+    assert [(one.answer.file, one.answer.reason) for one in measured] == [("a", "r"), ("b", "s")]
 
 
 def test_a_mask_too_large_for_the_memory_fails_its_own_row(monkeypatch):
     def no_memory(*_arguments, **_options):
         raise MemoryError
 
-    monkeypatch.setattr(tasks, "mask_of", no_memory)
-    row = Row(file="a", logits=np.zeros((16, 16), np.float32), geometry=GEOMETRY)
-    for answer in (analysis_of(row, MODEL), segmentation_of(row, MODEL)):
+    monkeypatch.setattr(answers, "mask_of", no_memory)
+    logits = np.zeros((16, 16), np.float32)
+    measured = Measurement(answer=Severity(file="a"), logits=logits, geometry=GEOMETRY)
+    for answer in (analysis_of(measured, MODEL), segmentation_of(measured, MODEL)):
         assert (answer.file, answer.status, answer.mask) == ("a", "error", None)
         assert answer.reason.startswith("out_of_memory: ")

@@ -4,15 +4,16 @@ import base64
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from semise_sdk.errors import LedgerError
-from semise_sdk.ledger.answers import _HOLDS, answer_of, fields_of
+from semise_sdk.ledger.answers import answer_of, fields_of
 from semise_sdk.results import Classification, Severity
 from semise_sdk.severity.resamples import RESAMPLES
 
 GRADES = {"a": 3, "b": 2, "c": 1, "d": 3}
-RESAMPLED = base64.b64encode(bytes(2 * RESAMPLES)).decode()
+RESAMPLED = np.linspace(-0.1, 0.1, RESAMPLES).astype(np.float16)
 ANSWERS = (
     Severity(file="a"),
     Severity(
@@ -40,6 +41,14 @@ def test_an_answer_comes_back(answer):
         type(answer), text, grades=GRADES[answer.file], file=answer.file, status=answer.status, reason=answer.reason
     )
     assert read == answer
+    if isinstance(answer, Severity) and answer.resampled is not None:
+        assert (read.resampled.dtype, read.resampled.tobytes()) == (np.float16, answer.resampled.tobytes())
+
+
+def test_what_is_stored_of_resamples_is_what_version_0_1_stored():
+    stored = fields_of(ANSWERS[1])["resampled"]
+    assert stored == base64.b64encode(RESAMPLED.astype("<f2").tobytes()).decode()
+    assert fields_of(ANSWERS[0])["resampled"] == ""
 
 
 @pytest.mark.parametrize(
@@ -83,5 +92,12 @@ def test_a_grade_has_a_share_for_each_grade(probabilities):
         answer_of(Classification, fields, grades=3, file="a", status="ok", reason="")
 
 
-def test_every_field_of_every_answer_is_checked():
-    assert set(_HOLDS) == {field.name for kind in (Severity, Classification) for field in dataclasses.fields(kind)}
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, each.name) for kind in (Severity, Classification) for each in dataclasses.fields(kind)]
+)
+def test_every_field_of_every_answer_is_checked(kind, name):
+    wrong = {name: {"no": "answer holds this"}}
+    given = {"file": "a", "status": "ok", "reason": ""}
+    text = "{}" if name in given else json.dumps(wrong)
+    with pytest.raises(LedgerError, match="expected a row of the journal"):
+        answer_of(kind, text, grades=3, **{own: wrong.get(own, value) for own, value in given.items()})

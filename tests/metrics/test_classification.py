@@ -10,7 +10,6 @@ from sklearn import metrics as oracle
 
 from semise_sdk import metrics
 from semise_sdk.metrics import classification, intervals, segmentation
-from semise_sdk.metrics import concordance as ranking
 
 K = 5
 EMPTY = np.array([], dtype=np.int64)

@@ -32,8 +32,8 @@ from semise_sdk.cli.app import run
 from semise_sdk.system.progress import SilentReporter
 
 def train(root, settings):
-    from semise_training import train
-    from semise_training.config import build_config
+    from semise_training.run import train
+    from semise_training.recipe import build_config
     if (Path(root) / "config.yaml").exists():
         train.resume(Path(root), reporter=SilentReporter())
     else:

@@ -19,13 +19,14 @@ from semise_sdk.results import (
     Segmentation,
 )
 from semise_sdk.tables.write import (
+    SEGMENTATION_COLUMNS,
     Header,
-    analysis_row,
-    classification_row,
+    analysis_columns,
+    answer_row,
+    classification_columns,
     embedding_columns,
     embedding_row,
     layout_of,
-    segmentation_row,
     text_file,
     write_embeddings,
     write_ranking,
@@ -146,17 +147,26 @@ def test_bytes_that_are_no_text_are_escaped_alike_everywhere(layout):
 def test_reasons_and_labels_are_neutralised_too():
     stream = io.StringIO()
     answer = Classification(file="a", label="=x", probabilities=(0.25, 0.75))
-    row = classification_row(answer, ("-ok", "=x"))
-    write_rows([row], stream, columns=tuple(row), layout="csv", header=Header(bundle="", backend=""))
+    row, columns = answer_row(answer, ("-ok", "=x")), classification_columns(("-ok", "=x"))
+    write_rows([row], stream, columns=columns, layout="csv", header=Header(bundle="", backend=""))
     assert stream.getvalue() == "file,label,p_-ok,p_=x,status,reason,grade_set\na,'=x,0.250000,0.750000,ok,,\n"
 
 
+def chosen(answer, columns, labels=(), **drawn):
+    row = answer_row(answer, labels, **drawn)
+    return {name: row[name] for name in columns}
+
+
 def test_a_classification_has_a_column_per_label():
-    row = classification_row(Classification(file="a", label="mild", probabilities=(0.1, 0.9)), ("none", "mild"))
-    assert row == {
-        "file": "a", "label": "mild", "p_none": 0.1, "p_mild": 0.9, "status": "ok", "reason": "", "grade_set": ()
-    }  # fmt: skip
-    failed = classification_row(Classification(file="a", status="error", reason="r"), ("none", "mild"))
+    labels = ("none", "mild")
+    row = chosen(
+        Classification(file="a", label="mild", probabilities=(0.1, 0.9)), classification_columns(labels), labels
+    )
+    assert list(row.items()) == [
+        ("file", "a"), ("label", "mild"), ("p_none", 0.1), ("p_mild", 0.9), ("status", "ok"), ("reason", ""),
+        ("grade_set", ()),
+    ]  # fmt: skip
+    failed = chosen(Classification(file="a", status="error", reason="r"), classification_columns(labels), labels)
     assert failed == {
         "file": "a", "label": None, "p_none": None, "p_mild": None, "status": "error", "reason": "r", "grade_set": ()
     }  # fmt: skip
@@ -164,17 +174,18 @@ def test_a_classification_has_a_column_per_label():
 
 def test_a_segmentation_names_its_mask():
     answer = Segmentation(file="a", mask=np.zeros((1, 1), np.uint8), area_fraction=0.0)
-    assert list(segmentation_row(answer, Path("masks/a.png")).items()) == [
+    assert list(chosen(answer, SEGMENTATION_COLUMNS, mask=Path("masks/a.png")).items()) == [
         ("file", "a"), ("mask", "masks/a.png"), ("area_fraction", 0.0), ("status", "ok"), ("reason", ""),
     ]  # fmt: skip
 
 
 def test_an_analysis_has_all_of_it():
-    row = analysis_row(
+    row = chosen(
         Analysis(file="a", severity=0.5, grade="x", probabilities=(1.0,), area_fraction=0.25),
+        analysis_columns(("x",)),
         ("x",),
         mask=None,
-        severity_map=Path("maps/a.png"),
+        map=Path("maps/a.png"),
     )
     assert list(row) == [
         "file", "severity", "grade", "p_x", "mask", "area_fraction", "map", "status", "reason", "severity_low",

@@ -27,7 +27,7 @@ from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Classification, Severity
 from semise_sdk.severity.ranks import numbered
 from semise_sdk.severity.reference_bank import ReferenceBank
-from semise_sdk.tables.write import Layout, classification_row, write_ranked, write_rows
+from semise_sdk.tables.write import Layout, answer_row, write_ranked, write_rows
 from semise_sdk.version import __version__
 
 
@@ -113,7 +113,7 @@ def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], o
     labels = batch.predictor.model.labels
     with open_ledger(batch, Classification, options, reference=None, bank=None) as ledger:
         _answer(batch, ledger, "classifying", batch.predictor.iter_classify)
-        rows = (classification_row(answer, labels) for answer in ledger.by_name(is_named=options.names_results))
+        rows = (answer_row(answer, labels) for answer in ledger.by_name(is_named=options.names_results))
         with result_stream(out) as stream:
             write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
         return _finish(batch, ledger)

@@ -38,12 +38,12 @@ from semise_sdk.reports.worklist import Places
 from semise_sdk.severity.ranks import ranked
 from semise_sdk.system.atomic import atomic_file
 from semise_sdk.tables.write import (
-    CERTAINTY,
-    INTERVAL,
-    classification_row,
+    SEGMENTATION_COLUMNS,
+    analysis_columns,
+    answer_row,
+    classification_columns,
     embedding_columns,
     embedding_row,
-    probability_columns,
     write_embeddings,
     write_ranking,
     write_rows,
@@ -157,11 +157,11 @@ def classify(
     with open_batch(images, engine, quiet=quiet) as batch:
         labels = batch.predictor.model.labels
         chosen = chosen_layout(layout, out, as_json=as_json)
-        columns = ("file", "label", *probability_columns(labels), "status", "reason", "grade_set")
+        columns = classification_columns(labels)
         if run is not None:
             return classify_run(batch, options, columns=columns, out=out, layout=chosen)
         answers = options.named(batch.answers("classifying", batch.predictor.iter_classify))
-        rows = (classification_row(answer, labels) for _, answer in answers)
+        rows = (answer_row(answer, labels) for _, answer in answers)
         with result_stream(out) as stream:
             write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
         return batch.finish()
@@ -201,10 +201,9 @@ def segment(
         public_key=public_key,
     )
     with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
-        columns = ("file", "mask", "area_fraction", "status", "reason")
         chosen = chosen_layout(layout, out, as_json=as_json)
         rows = segmentation_rows(batch, options, masks, overlays)
-        write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
+        write_rows(rows, stream, columns=SEGMENTATION_COLUMNS, layout=chosen, header=batch.header())
         return batch.finish()
 
 
@@ -244,9 +243,7 @@ def analyze(
     )
     with open_batch(images, engine, quiet=quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
-        labels = probability_columns(batch.predictor.model.labels)
-        columns = ("file", "severity", "grade", *labels, "mask", "area_fraction", "map", "status", "reason")
-        columns += (*INTERVAL, *CERTAINTY)
+        columns = analysis_columns(batch.predictor.model.labels)
         header = batch.header(options.described(reference))
         chosen = chosen_layout(layout, out, as_json=as_json, default="jsonl")
         with result_stream(out) as stream:

@@ -268,14 +268,14 @@ def test_rank_draws_maps(capsys, project):
 
 
 def test_files_are_decoded_apart_unless_they_are_trusted(capsys, project, monkeypatch):
+    from semise_sdk.images import reading
     from semise_sdk.images.isolation import process, reader
-    from semise_sdk.inference import measure as tasks
 
     def refuse(*_, **__):
         raise AssertionError("decoded in this process")
 
     with monkeypatch.context() as patched:
-        patched.setattr(tasks, "read_image", refuse)
+        patched.setattr(reading, "read_image", refuse)
         patched.setattr(reader, "read_image", refuse)
         assert run(["rank", "images", "--maps", "maps"]) == 0
         apart = capsys.readouterr().out

@@ -16,8 +16,8 @@ SPEC = InputSpec(height=24, width=32, pad_value=7)
 # What the process runs instead of a decoder: everything around it is the real thing.
 ROGUE = """
 import os, signal, sys, time
-from semise_sdk import tasks
-read_image, kept = tasks.read_image, []
+from semise_sdk.images import reading
+read_image, kept = reading.read_image, []
 
 def rogue(source, **options):
     data = source if isinstance(source, bytes) else source.read_bytes() if source.is_file() else b""
@@ -47,7 +47,7 @@ def rogue(source, **options):
         return read_image(source, **options)
     return read_image(b"", **options)
 
-tasks.read_image = rogue
+reading.read_image = rogue
 """
 
 
@@ -77,10 +77,8 @@ def isolated() -> Iterator[Callable[..., IsolatedReader]]:
 @pytest.fixture
 def rogue(isolated, monkeypatch) -> Callable[..., IsolatedReader]:
     """Returns a function that makes readers whose decoder does what the image's bytes say."""
-    head, worker = (
-        process._CODE.split("from semise_sdk")[0],
-        "from semise_sdk.images.isolation.worker import main; main()",
-    )
+    head = process._CODE.split("from semise_sdk")[0]
+    worker = "from semise_sdk.images.isolation.worker import main; main()"
     monkeypatch.setattr(process, "_CODE", f"{head}\n{ROGUE}\n{worker}")
     return isolated
 

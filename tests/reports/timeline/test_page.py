@@ -17,7 +17,7 @@ from semise_sdk.results import INTENDED_USE, Severity
 from semise_sdk.severity.resamples import RESAMPLES
 from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
-STILL = base64.b64encode(np.zeros(RESAMPLES, "<f2")).decode()
+STILL = np.zeros(RESAMPLES, np.float16)
 HOSTILE = "<script>alert(1)</script><img src=http://x.example/a onerror=x>\u202e\"'"
 
 
