@@ -13,7 +13,6 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.bundle import Bundle, RunModel
 from semise_sdk.bundle.signing import PublicKey
 from semise_sdk.calibration import Calibration
 from semise_sdk.errors import CLOSED, BackendError, BundleError, ReferenceImageError
@@ -23,7 +22,7 @@ from semise_sdk.images.sources import Images, NamedImage, Source, describe, name
 from semise_sdk.inference.answers import analysis_of, classification_of, embedding_of, segmentation_of, severity_of
 from semise_sdk.inference.graphs import Graphs, opener_for
 from semise_sdk.inference.measure import Measurement, Needs, looked_at, measure
-from semise_sdk.inference.model_source import open_source
+from semise_sdk.inference.model_source import ModelSource, open_source
 from semise_sdk.inference.pipeline import Pool, in_order, run_stream
 from semise_sdk.results import Analysis, Classification, Embedding, Ranking, Segmentation, Severity
 from semise_sdk.severity.comparison import ImageComparison, difference_of
@@ -71,7 +70,7 @@ class Predictor:
 
     def __init__(
         self,
-        source: Bundle | RunModel,
+        source: ModelSource,
         graphs: Graphs,
         *,
         workers: int | None = None,

@@ -192,7 +192,8 @@ class _Bench:
                 file = self._bundle.graph(name, engine.precision or "fp32")
             except BundleError:  # a model without that head
                 continue
-            sizes[name] = file.path.stat().st_size
+            if file.path is not None:
+                sizes[name] = file.path.stat().st_size
         return sizes
 
     def _step(self, case: Case, steps: int) -> None:

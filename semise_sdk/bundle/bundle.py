@@ -5,18 +5,16 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from semise_sdk.bundle import signing
 from semise_sdk.bundle.archive import extract
-from semise_sdk.bundle.graph_lint.policy import check_policy
+from semise_sdk.bundle.graph_file import GraphFile, GraphName
 from semise_sdk.bundle.graph_tensors import check_interface
 from semise_sdk.bundle.integrity import list_files, read_limited, read_verified, verify
-from semise_sdk.bundle.manifest import Manifest, TensorSpec
+from semise_sdk.bundle.manifest import Manifest
 from semise_sdk.bundle.run_model import REFERENCES, RunModel, is_run, open_run
 from semise_sdk.bundle.signing import SIGNATURE, PublicKey, check_signature, required_key
 from semise_sdk.calibration import (
@@ -37,8 +35,6 @@ __all__ = [
 ]
 # fmt: on
 
-GraphName = Literal["encoder", "classifier", "unet"]
-
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
@@ -48,38 +44,6 @@ MODEL_FILES = (WEIGHTS, REFERENCES, CALIBRATION, CALIBRATION_TENSORS, TRAINING_I
 SUFFIX = ".semise"
 
 MAX_MANIFEST_BYTES = 16 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphFile:
-    """One graph of an open bundle.
-
-    Args:
-        name: ``encoder``, ``classifier`` or ``unet``.
-        precision: ``fp32``, or another precision that the bundle carries.
-        path: Its ONNX file.
-        sha256: What that file was when the bundle was opened.
-        inputs: Types and shapes of its inputs.
-        outputs: Types and shapes of its outputs.
-    """
-
-    name: GraphName
-    precision: Precision
-    path: Path
-    sha256: str
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-
-    def read(self) -> bytes:
-        """Returns the graph, proven again to be what the manifest promised: what is parsed is what was hashed.
-
-        Raises:
-            BundleError: it was altered since the bundle was opened, or it is no graph that ``semise export`` writes
-                (see :func:`semise_sdk.bundle.graph_lint.policy.check_policy`).
-        """
-        content = read_verified(self.path, self.sha256)
-        check_policy(content, inputs=self.inputs, outputs=self.outputs, name=self.path.name)
-        return content
 
 
 class Bundle:
@@ -204,6 +168,8 @@ class Bundle:
             sha256=self.manifest.files[entry.file],
             inputs=entry.inputs,
             outputs=entry.outputs,
+            weights=self.path(WEIGHTS) if WEIGHTS in self.manifest.files else None,
+            weights_sha256=self.manifest.files.get(WEIGHTS),
         )
 
     def references(self) -> ReferenceBank:

@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from semise_sdk.bundle.graph_file import GraphFile, GraphName
 from semise_sdk.bundle.integrity import hash_file
 from semise_sdk.errors import BundleError, SpecError
 from semise_sdk.severity.reference_bank import ReferenceBank
-from semise_sdk.spec import ModelInfo
+from semise_sdk.spec import ModelInfo, Precision
 
 WEIGHTS = "model.safetensors"
 REFERENCES = "references.safetensors"
@@ -29,6 +30,15 @@ class RunModel:
         """The sha256 of its weights and its description: it names this model and no other."""
         files = (self.weights, self.weights.with_name("model.json"))
         return hashlib.sha256(" ".join(map(hash_file, files)).encode()).hexdigest()
+
+    def graph(self, name: GraphName, precision: Precision = "fp32") -> GraphFile:
+        """Returns one graph, of which a run has the weights alone; raises BundleError for another precision."""
+        if precision != "fp32":
+            raise BundleError(
+                f"expected precision fp32 of run folder {self.weights.parent.parent}, found {precision}: semise export "
+                "it first"
+            )
+        return GraphFile(name=name, weights=self.weights)
 
     def references(self) -> ReferenceBank:
         """Returns the bank of healthy training images."""

@@ -1,4 +1,4 @@
-"""Turns raw network outputs into results: probabilities, masks, maps and ranks."""
+"""Turns raw network outputs into results: probabilities, masks and maps."""
 
 import numpy as np
 from numpy.typing import NDArray

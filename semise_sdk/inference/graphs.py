@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 from semise_sdk.backends import Backend, Graph, open_graph
-from semise_sdk.bundle import WEIGHTS, Bundle, GraphName, RunModel
+from semise_sdk.bundle import GraphName
 from semise_sdk.errors import CLOSED, BackendError
+from semise_sdk.inference.model_source import ModelSource
 from semise_sdk.spec import Precision
 
 Opener = Callable[[GraphName], Backend]
@@ -49,7 +49,7 @@ class Graphs:
 
 
 def opener_for(
-    source: Bundle | RunModel,
+    source: ModelSource,
     *,
     backend: str,
     device: str,
@@ -64,28 +64,20 @@ def opener_for(
     chosen: list[str] = []
 
     def open_named(name: GraphName) -> Backend:
-        graph = _bundle_graph(source, name, precision) if isinstance(source, Bundle) else _run_graph(source, name)
-        graph = replace(graph, run_seconds=run_seconds)
+        file = source.graph(name, precision)
+        graph = Graph(
+            name=name,
+            content=None if file.path is None else file.read,
+            sha256=file.sha256,
+            precision=precision,
+            outputs=tuple(file.outputs),
+            network=source.model.network,
+            weights=file.weights,
+            weights_sha256=file.weights_sha256,
+            run_seconds=run_seconds,
+        )
         opened = open_graph(graph, backend=chosen[0] if chosen else backend, device=device, threads=threads)
         chosen.append(opened.name)
         return opened
 
     return open_named
-
-
-def _bundle_graph(bundle: Bundle, name: GraphName, precision: Precision) -> Graph:
-    file = bundle.graph(name, precision)
-    return Graph(
-        name=name,
-        content=file.read,
-        sha256=file.sha256,
-        precision=precision,
-        outputs=tuple(file.outputs),
-        network=bundle.model.network,
-        weights=bundle.weights if WEIGHTS in bundle.manifest.files else None,
-        weights_sha256=bundle.manifest.files.get(WEIGHTS),
-    )
-
-
-def _run_graph(run: RunModel, name: GraphName) -> Graph:
-    return Graph(name=name, network=run.model.network, weights=run.weights)

@@ -1,17 +1,51 @@
 """From a path to a model that may be used: verified, signed where that is asked for, with what it is to compute by."""
 
 from pathlib import Path
+from typing import Protocol
 
 from semise_sdk.backends.registry import check_backend
-from semise_sdk.bundle import MANIFEST, Bundle, RunModel, is_run, open_run
+from semise_sdk.bundle import MANIFEST, Bundle, GraphFile, GraphName, is_run, open_run
 from semise_sdk.bundle.signing import PublicKey, required_key
+from semise_sdk.calibration import Calibration
 from semise_sdk.errors import BackendError, BundleError
-from semise_sdk.spec import Precision
+from semise_sdk.severity.reference_bank import ReferenceBank
+from semise_sdk.spec import ModelInfo, Precision
+
+
+class ModelSource(Protocol):
+    """Where a model comes from: a bundle, or a run folder."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """What it expects and consists of."""
+
+    @property
+    def sha256(self) -> str:
+        """What names this model and no other."""
+
+    def graph(self, name: GraphName, precision: Precision = "fp32") -> GraphFile:
+        """Returns one graph; raises BundleError when there is none of that name and precision."""
+
+    def references(self) -> ReferenceBank:
+        """Returns its bank of healthy references; raises BundleError when it has none."""
+
+    def reference_pictures(self) -> dict[int, bytes]:
+        """Returns the PNG thumbnails of references by their place in the bank, none where it has none."""
+
+    def calibration(self) -> Calibration | None:
+        """Returns what its answers are judged by, None where it is not calibrated."""
+
+    def close(self) -> None:
+        """Removes what opening unpacked."""
 
 
 def open_source(
     path: Path, *, backend: str, device: str, precision: Precision, public_key: PublicKey | None = None
-) -> Bundle | RunModel:
+) -> ModelSource:
     """Returns the bundle at ``path``, or the run folder that is there without one.
 
     Args:
@@ -26,27 +60,24 @@ def open_source(
         BackendError: the backend or device cannot be used here.
         ConfigError: the key cannot be used.
     """
+    source: ModelSource
     if is_run(path) and not (path / MANIFEST).exists():
-        return _opened_run(path, backend=backend, device=device, precision=precision, public_key=public_key)
-    check_backend(backend, device, precision)
-    bundle = Bundle.open(path, public_key=public_key)
+        _check_run(path, backend=backend, device=device, public_key=public_key)
+        source = open_run(path)
+    else:
+        check_backend(backend, device, precision)
+        source = Bundle.open(path, public_key=public_key)
     try:
-        bundle.graph("encoder", precision)
+        source.graph("encoder", precision)
     except BundleError:
-        bundle.close()
+        source.close()
         raise
-    return bundle
+    return source
 
 
-def _opened_run(
-    path: Path, *, backend: str, device: str, precision: Precision, public_key: PublicKey | None
-) -> RunModel:
+def _check_run(path: Path, *, backend: str, device: str, public_key: PublicKey | None) -> None:
     if backend not in ("auto", "pytorch"):
         raise BackendError(f"expected backend pytorch for run folder {path}, found {backend}: semise export it first")
     if required_key(public_key) is not None:
         raise BundleError(f"expected a signed bundle, found run folder {path}: semise export and semise sign it")
     check_backend("pytorch", device, "fp32")
-    run = open_run(path)
-    if precision != "fp32":
-        raise BundleError(f"expected precision fp32 of run folder {path}, found {precision}: semise export it first")
-    return run

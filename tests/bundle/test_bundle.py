@@ -204,7 +204,7 @@ def test_a_path_out_of_the_manifest_is_never_joined(folder):
 
 
 def test_a_huge_manifest_is_not_parsed(folder, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_MANIFEST_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_MANIFEST_BYTES", 100)
     with pytest.raises(BundleError, match="at most 100 bytes"):
         Bundle.open(folder)
 

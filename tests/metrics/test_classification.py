@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from semise_sdk import metrics
-from semise_sdk.metrics import classification, intervals, segmentation
+from semise_sdk.metrics import classification, concordance, intervals, segmentation
 
 K = 5
 EMPTY = np.array([], dtype=np.int64)
@@ -203,7 +203,7 @@ def test_public_names_are_those_of_the_four_modules():
     assert metrics.__all__ == sorted(metrics.__all__)
     defined = {
         name
-        for module in (classification, intervals, ranking, segmentation)
+        for module in (classification, intervals, concordance, segmentation)
         for name, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
     }
