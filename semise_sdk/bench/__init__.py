@@ -1,4 +1,4 @@
-"""The benchmark of a bundle: every backend, device, precision and batch on this machine, speed beside answers."""
+"""Measures a bundle on this machine: speed and answers of every backend, device, precision and batch size."""
 
 from semise_sdk.bench.compare import Truth
 from semise_sdk.bench.rows import Case, Latency, Row, Speed

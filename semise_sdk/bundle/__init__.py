@@ -1,4 +1,4 @@
-"""Bundles: a model with everything it needs, verified before any parser touches it."""
+"""The bundle: a model with everything it needs in one folder, verified before any parser touches it."""
 
 from semise_sdk.bundle.bundle import (
     CALIBRATION,

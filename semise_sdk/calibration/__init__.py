@@ -1,4 +1,4 @@
-"""Answers with their uncertainty: calibrated probabilities, grade sets, percentiles, and gates before any score."""
+"""How sure an answer is: calibrated probabilities, grade sets, percentiles, and the gates that refuse an image."""
 
 from semise_sdk.calibration.conformal import grade_sets, rps_scores, upper_limit
 from semise_sdk.calibration.file import CALIBRATION, CALIBRATION_TENSORS, read_calibration, write_calibration

@@ -1,1 +1,1 @@
-"""The command line: one module per command group; each parses, makes one call and prints."""
+"""The command line ``semise``: the application, and what its commands share."""

@@ -1,1 +1,1 @@
-"""The phantom images of ``semise demo`` and the sheet that shows a ranking of them."""
+"""The phantom images of ``semise demo``, and the sheet that shows a ranking of them."""

@@ -1,1 +1,1 @@
-"""From bytes to a canvas: sources, readers, isolation, preprocessing."""
+"""From a path, bytes or an array to the uint8 canvas that the network takes, and back to the size of the source."""

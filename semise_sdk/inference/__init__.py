@@ -1,1 +1,1 @@
-"""A model that is open, and how it answers."""
+"""An open model: its graphs, the stream that decodes, batches and runs, and the answer made for each image."""

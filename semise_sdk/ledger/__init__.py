@@ -1,4 +1,4 @@
-"""The ledger of a run over many images: a journal to resume from, an audit trail, and their verification."""
+"""The record of a run over many images: a journal to resume from, an audit trail, and their verification."""
 
 from semise_sdk.ledger.merge import MergedRuns, merge_runs
 from semise_sdk.ledger.run import Ledger

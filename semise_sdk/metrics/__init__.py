@@ -1,4 +1,4 @@
-"""Every metric of SemiSe in NumPy: an undefined figure is None, never NaN; definitions are frozen."""
+"""Every metric in NumPy, with frozen definitions and bootstrap intervals: an undefined figure is None, never NaN."""
 
 from semise_sdk.metrics.classification import (
     accuracy,

@@ -1,1 +1,1 @@
-"""The torch networks. Protected: only the torch backend, training and export import this package."""
+"""The torch networks, which only the torch backend, training and export import."""

@@ -1,1 +1,1 @@
-"""What people look at: pages, drawings and documents made of answers."""
+"""Pages, drawings and documents for people, made of answers."""

@@ -1,1 +1,1 @@
-"""From vectors to an order: distance, references, places, differences."""
+"""From vectors to an order: distance to the reference bank, its interval, ranks, the difference of two images."""

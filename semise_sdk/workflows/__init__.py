@@ -1,1 +1,1 @@
-"""Verbs over a whole bundle: verify, calibrate, evaluate."""
+"""Work on a whole bundle: verify it by its golden files, calibrate it, evaluate it on labeled images."""

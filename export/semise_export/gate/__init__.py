@@ -1,1 +1,1 @@
-"""The parity gate: what an export must agree on with torch before it is written."""
+"""The parity gate: every graph must agree with torch, in the figures of the task, before a bundle is written."""

@@ -1,1 +1,1 @@
-"""The graphs: from a trained network to ONNX, its other precisions and TensorRT engines."""
+"""From a trained network to ONNX graphs, their other precisions and TensorRT engines."""

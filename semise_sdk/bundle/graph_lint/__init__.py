@@ -1,1 +1,1 @@
-"""What a graph may hold, checked in its bytes before any engine parses it."""
+"""The rules for an ONNX graph, checked in its bytes before any engine parses it."""

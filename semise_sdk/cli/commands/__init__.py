@@ -1,1 +1,1 @@
-"""The commands, one module a group: parse, one call, print."""
+"""The commands of ``semise``, one module per group: each parses, makes one call and prints."""

@@ -1,1 +1,1 @@
-"""The page and the table of a timeline."""
+"""The HTML page and the table of a patient's images over time."""

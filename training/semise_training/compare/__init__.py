@@ -1,1 +1,1 @@
-"""The comparison: every system under one protocol, cell by cell, and the tables and figures made of the cells."""
+"""The comparison of systems under one protocol: cells, and the tables and figures made of them."""

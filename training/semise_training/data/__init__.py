@@ -1,1 +1,1 @@
-"""The data side of training: the manifest, its check, and the split; free of torch."""
+"""The data of training: the manifest, its check, the split and the cache of decoded images; free of torch."""

@@ -1,1 +1,1 @@
-"""The network in training: f, g and h, their device, their vectors."""
+"""The network while it is trained: encoder and heads, the device they run on, and the vectors they give."""

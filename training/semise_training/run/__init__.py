@@ -1,1 +1,1 @@
-"""A training run from its configuration to its run folder."""
+"""A training run, from its configuration to its finished run folder."""

@@ -1,1 +1,1 @@
-"""The stages of training: phase 1, phase 2, the classifier and the U-Net."""
+"""The stages of training, one module each: phase 1, phase 2, those of compared methods, refit, classifier, U-Net."""

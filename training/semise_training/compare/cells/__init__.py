@@ -1,1 +1,1 @@
-"""Cells of a comparison: what is planned, answered and kept."""
+"""The cells of a comparison, one system on one split with one seed each: planned, answered and stored."""

@@ -1,1 +1,1 @@
-"""What is checked of a data set before anything is trained."""
+"""The check of a manifest and its images before training: files, labels, leakage and near-duplicates."""

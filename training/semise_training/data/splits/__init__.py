@@ -1,1 +1,1 @@
-"""Training, validation and test parts, and folds."""
+"""Splits of whole groups, stratified by severity: training, validation and test parts, or folds."""
