@@ -1,44 +1,51 @@
 """Every metric of SemiSe in NumPy: an undefined figure is None, never NaN; definitions are frozen."""
 
+from semise_sdk.metrics.bootstrap import Groups
 from semise_sdk.metrics.classification import (
     accuracy,
     balanced_accuracy,
     confusion_matrix,
+    decide,
     ece,
     expected_class,
+    grade_figures,
     is_collapsed,
     least_maee_class,
     macro_f1,
     mae,
     maee,
     majority_fraction,
+    probability_figures,
     quadratic_kappa,
     recall,
 )
 from semise_sdk.metrics.concordance import (
+    PairCounts,
     auroc_healthy,
     c_index,
     evaluation_pairs,
     kendall_tau,
     pair_accuracy,
     pair_brier,
+    severity_figures,
     spearman,
 )
 from semise_sdk.metrics.intervals import (
     Estimate,
-    Groups,
     Interval,
     RowMetric,
     bootstrap_interval,
     estimate,
+    estimates,
     percentile_interval,
 )
-from semise_sdk.metrics.segmentation import dice, iou, mask_counts, pooled_dice, pooled_iou
+from semise_sdk.metrics.segmentation import dice, iou, mask_counts, mask_figures, pooled_dice, pooled_iou
 
 __all__ = [
     "Estimate",
     "Groups",
     "Interval",
+    "PairCounts",
     "RowMetric",
     "accuracy",
     "auroc_healthy",
@@ -46,11 +53,14 @@ __all__ = [
     "bootstrap_interval",
     "c_index",
     "confusion_matrix",
+    "decide",
     "dice",
     "ece",
     "estimate",
+    "estimates",
     "evaluation_pairs",
     "expected_class",
+    "grade_figures",
     "iou",
     "is_collapsed",
     "kendall_tau",
@@ -60,12 +70,15 @@ __all__ = [
     "maee",
     "majority_fraction",
     "mask_counts",
+    "mask_figures",
     "pair_accuracy",
     "pair_brier",
     "percentile_interval",
     "pooled_dice",
     "pooled_iou",
+    "probability_figures",
     "quadratic_kappa",
     "recall",
+    "severity_figures",
     "spearman",
 ]
