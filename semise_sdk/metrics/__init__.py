@@ -1,5 +1,6 @@
 """Every metric in NumPy, with frozen definitions and bootstrap intervals: an undefined figure is None, never NaN."""
 
+from semise_sdk.metrics.bootstrap import Groups
 from semise_sdk.metrics.classification import (
     accuracy,
     balanced_accuracy,
@@ -7,39 +8,44 @@ from semise_sdk.metrics.classification import (
     decide,
     ece,
     expected_class,
+    grade_figures,
     is_collapsed,
     least_maee_class,
     macro_f1,
     mae,
     maee,
     majority_fraction,
+    probability_figures,
     quadratic_kappa,
     recall,
 )
 from semise_sdk.metrics.concordance import (
+    PairCounts,
     auroc_healthy,
     c_index,
     evaluation_pairs,
     kendall_tau,
     pair_accuracy,
     pair_brier,
+    severity_figures,
     spearman,
 )
 from semise_sdk.metrics.intervals import (
     Estimate,
-    Groups,
     Interval,
     RowMetric,
     bootstrap_interval,
     estimate,
+    estimates,
     percentile_interval,
 )
-from semise_sdk.metrics.segmentation import dice, iou, mask_counts, pooled_dice, pooled_iou
+from semise_sdk.metrics.segmentation import dice, iou, mask_counts, mask_figures, pooled_dice, pooled_iou
 
 __all__ = [
     "Estimate",
     "Groups",
     "Interval",
+    "PairCounts",
     "RowMetric",
     "accuracy",
     "auroc_healthy",
@@ -51,8 +57,10 @@ __all__ = [
     "dice",
     "ece",
     "estimate",
+    "estimates",
     "evaluation_pairs",
     "expected_class",
+    "grade_figures",
     "iou",
     "is_collapsed",
     "kendall_tau",
@@ -62,12 +70,15 @@ __all__ = [
     "maee",
     "majority_fraction",
     "mask_counts",
+    "mask_figures",
     "pair_accuracy",
     "pair_brier",
     "percentile_interval",
     "pooled_dice",
     "pooled_iou",
+    "probability_figures",
     "quadratic_kappa",
     "recall",
+    "severity_figures",
     "spearman",
 ]

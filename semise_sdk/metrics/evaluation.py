@@ -1,7 +1,8 @@
 """The evaluation report: every metric of the project with its interval, from plain arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -9,13 +10,23 @@ from numpy.typing import NDArray
 
 from semise_sdk import metrics
 from semise_sdk.errors import DataError
-from semise_sdk.metrics import Estimate, Groups, RowMetric, mask_counts
-from semise_sdk.metrics.classification import decide
+from semise_sdk.metrics import (
+    Estimate,
+    Groups,
+    decide,
+    estimates,
+    grade_figures,
+    mask_counts,
+    mask_figures,
+    probability_figures,
+    severity_figures,
+)
+from semise_sdk.metrics.bootstrap import Figures, Times
 from semise_sdk.spec import Decoding
 
 __all__ = ["METRICS", "EvaluationReport", "Observations", "evaluate", "mask_counts"]
 
-Rows = NDArray[np.intp]
+FiguresOf = Callable[[Times], Figures]
 
 METRICS = (
     "macro_f1",
@@ -130,20 +141,34 @@ def evaluate(
         repeats: Bootstrap resamples.
         seed: Seed of the resamples and of the evaluation pairs.
     """
-    of_rows = {
-        **_severity_metrics(observations, beta=beta, seed=seed),
-        **_class_metrics(observations, decoding=decoding),
-    }
-    estimates = dict.fromkeys(METRICS, Estimate.undefined())
-    for name, metric in of_rows.items():
-        estimates[name] = metrics.estimate(metric, observations.groups, repeats=repeats, seed=seed)
-    for name, metric in _mask_metrics(observations).items():
-        estimates[name] = metrics.estimate(metric, observations.mask_groups, repeats=repeats, seed=seed)
-    return _report(estimates, observations, decoding=decoding)
+    found = dict.fromkeys(METRICS, Estimate.undefined())
+    of_rows = partial(_together, _row_metrics(observations, decoding=decoding, beta=beta, seed=seed))
+    found |= estimates(of_rows, observations.groups, repeats=repeats, seed=seed)
+    if observations.mask_counts is not None:
+        of_masks = partial(mask_figures, observations.mask_counts)
+        found |= estimates(of_masks, observations.mask_groups, repeats=repeats, seed=seed)
+    return _report(found, observations, decoding=decoding)
 
 
-def _report(estimates: Mapping[str, Estimate], observations: Observations, *, decoding: Decoding) -> EvaluationReport:
-    frozen = MappingProxyType(dict(estimates))
+def _row_metrics(observations: Observations, *, decoding: Decoding, beta: float, seed: int) -> list[FiguresOf]:
+    levels, severity, probabilities = observations.levels, observations.severity, observations.probabilities
+    found: list[FiguresOf] = []
+    if severity is not None:
+        pairs = metrics.evaluation_pairs(levels, seed=seed)
+        found.append(partial(severity_figures, levels, severity, pairs=pairs, beta=beta))
+    if probabilities is not None:
+        decided = decide(probabilities, decoding=decoding)
+        found.append(partial(grade_figures, levels, decided, num_classes=observations.num_classes))
+        found.append(partial(probability_figures, levels, probabilities))
+    return found
+
+
+def _together(parts: Sequence[FiguresOf], times: Times) -> Figures:
+    return {name: values for part in parts for name, values in part(times).items()}
+
+
+def _report(found: Mapping[str, Estimate], observations: Observations, *, decoding: Decoding) -> EvaluationReport:
+    frozen = MappingProxyType(dict(found))
     if observations.probabilities is None:
         return EvaluationReport(estimates=frozen, confusion=None, majority_fraction=None, collapsed=False)
     levels, decided = observations.levels, decide(observations.probabilities, decoding=decoding)
@@ -153,58 +178,6 @@ def _report(estimates: Mapping[str, Estimate], observations: Observations, *, de
         majority_fraction=metrics.majority_fraction(decided),
         collapsed=metrics.is_collapsed(decided) and not metrics.is_collapsed(levels),
     )
-
-
-def _severity_metrics(observations: Observations, *, beta: float, seed: int) -> dict[str, RowMetric]:
-    levels, severity = observations.levels, observations.severity
-    if severity is None:
-        return {}
-    pairs = metrics.evaluation_pairs(levels, seed=seed)
-
-    def pair_weights(rows: Rows) -> NDArray[np.int64]:
-        # a resample holds a pair as often as it holds both its rows
-        times = np.bincount(rows, minlength=len(levels))
-        return times[pairs[:, 0]] * times[pairs[:, 1]]
-
-    return {
-        "spearman": lambda rows: metrics.spearman(levels[rows], severity[rows]),
-        "kendall_tau": lambda rows: metrics.kendall_tau(levels[rows], severity[rows]),
-        "c_index": lambda rows: metrics.c_index(levels[rows], severity[rows]),
-        "auroc_healthy": lambda rows: metrics.auroc_healthy(levels[rows], severity[rows]),
-        "pair_accuracy": lambda rows: metrics.pair_accuracy(severity, pairs, weights=pair_weights(rows)),
-        "pair_brier": lambda rows: metrics.pair_brier(severity, pairs, beta=beta, weights=pair_weights(rows)),
-    }
-
-
-def _class_metrics(observations: Observations, *, decoding: Decoding) -> dict[str, RowMetric]:
-    levels, probabilities, k = observations.levels, observations.probabilities, observations.num_classes
-    if probabilities is None:
-        return {}
-    decided = decide(probabilities, decoding=decoding)
-    expected = metrics.expected_class(probabilities)
-    return {
-        "macro_f1": lambda rows: metrics.macro_f1(levels[rows], decided[rows], num_classes=k),
-        "recall": lambda rows: metrics.recall(levels[rows], decided[rows], num_classes=k),
-        "maee": lambda rows: metrics.maee(levels[rows], decided[rows]),
-        "mae": lambda rows: metrics.mae(levels[rows], decided[rows]),
-        "kappa": lambda rows: metrics.quadratic_kappa(levels[rows], decided[rows], num_classes=k),
-        "balanced_accuracy": lambda rows: metrics.balanced_accuracy(levels[rows], decided[rows], num_classes=k),
-        "accuracy": lambda rows: metrics.accuracy(levels[rows], decided[rows]),
-        "ece": lambda rows: metrics.ece(levels[rows], probabilities[rows]),
-        "kendall_tau_class": lambda rows: metrics.kendall_tau(levels[rows], expected[rows]),
-    }
-
-
-def _mask_metrics(observations: Observations) -> dict[str, RowMetric]:
-    counts = observations.mask_counts
-    if counts is None:
-        return {}
-    return {
-        "iou": lambda rows: metrics.iou(counts[rows]),
-        "dice": lambda rows: metrics.dice(counts[rows]),
-        "pooled_iou": lambda rows: metrics.pooled_iou(counts[rows]),
-        "pooled_dice": lambda rows: metrics.pooled_dice(counts[rows]),
-    }
 
 
 def _check_shape(name: str, values: NDArray[np.generic] | None, shape: tuple[int, ...]) -> None:

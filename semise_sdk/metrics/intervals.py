@@ -1,18 +1,17 @@
 """An estimate with its bootstrap interval, clustered by group: images of one patient are not independent."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Groups = Sequence[str] | Sequence[int] | NDArray[np.integer] | NDArray[np.str_]
-RowMetric = Callable[[NDArray[np.intp]], float | None]
+from semise_sdk.metrics.bootstrap import Figures, Groups, Times, Values, once, over, resamples, single
 
-# with three groups the end points of a 95 % interval are merely the figures of the two most extreme groups
-MIN_GROUPS = 4
+RowMetric = Callable[[NDArray[np.intp]], float | None]
 
 
 class Interval(NamedTuple):
@@ -52,22 +51,42 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
+def estimates(
+    figures: Callable[[Times], Figures], groups: Groups, *, repeats: int = 1000, seed: int = 0, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Returns each of ``figures`` over all rows, with its percentile interval when whole groups are resampled.
+
+    Equal groups and seed give equal resamples, so the intervals of two metrics are paired. Of a biased metric, such
+    as the calibration error, the interval need not hold the estimate. Both its ends are None for fewer than four
+    groups, or where half the resamples or more leave the metric undefined.
+
+    Args:
+        figures: Takes how often each resample holds each row, ``[R, N]``, and returns ``[R]`` for each metric, NaN
+            where one is undefined.
+        groups: The group of each of the N rows.
+        repeats: Number of resamples.
+        seed: Seed of the draw.
+        level: Coverage aimed at, 0 to 1.
+    """
+    drawn = over(figures, resamples(groups, repeats=repeats, seed=seed))
+    found = {}
+    for name, values in figures(once(groups)).items():
+        value = single(values)
+        low, high = _interval(drawn.get(name), level=level)
+        found[name] = Estimate.undefined() if value is None else Estimate(value, low, high, len(groups))
+    return found
+
+
 def estimate(metric: RowMetric, groups: Groups, *, repeats: int = 1000, seed: int = 0, level: float = 0.95) -> Estimate:
     """Returns ``metric`` over all rows with its :func:`bootstrap_interval`."""
-    value = metric(np.arange(len(groups)))
-    if value is None:
-        return Estimate.undefined()
-    low, high = bootstrap_interval(metric, groups, repeats=repeats, seed=seed, level=level)
-    return Estimate(value, low, high, len(groups))
+    found = estimates(partial(_of_rows, metric), groups, repeats=repeats, seed=seed, level=level)
+    return found["metric"]
 
 
 def bootstrap_interval(
     metric: RowMetric, groups: Groups, *, repeats: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Returns the percentile interval of ``metric`` when whole groups are resampled with replacement.
-
-    Equal groups and seed give equal resamples, so the intervals of two metrics are paired. Of a biased metric, such
-    as the calibration error, the interval need not hold the estimate.
+    """Returns the interval of :func:`estimates` for any metric, called once for each resample.
 
     Args:
         metric: Takes row numbers ``[n]``, repeats among them, and returns a figure; resamples where it returns
@@ -80,8 +99,8 @@ def bootstrap_interval(
     Returns:
         Both ends None for fewer than four groups, or where half the resamples or more leave the metric undefined.
     """
-    drawn = (metric(rows) for rows in _resamples(groups, repeats=repeats, seed=seed))
-    return percentile_interval([value for value in drawn if value is not None], of=repeats, level=level)
+    drawn = over(partial(_of_rows, metric), resamples(groups, repeats=repeats, seed=seed))
+    return _interval(drawn.get("metric"), level=level)
 
 
 def percentile_interval(values: Sequence[float] | NDArray[np.floating], *, of: int, level: float = 0.95) -> Interval:
@@ -95,16 +114,17 @@ def percentile_interval(values: Sequence[float] | NDArray[np.floating], *, of: i
     return Interval(float(low), float(high))
 
 
-def _resamples(groups: Groups, *, repeats: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Yields the rows of each resample; nothing for fewer than ``MIN_GROUPS`` groups."""
-    _, codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    if len(sizes) < MIN_GROUPS:
-        return
-    members = np.argsort(codes, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    generator = np.random.default_rng(seed)
-    for _ in range(repeats):
-        drawn = generator.integers(len(sizes), size=len(sizes))
-        ends = np.cumsum(sizes[drawn])
-        shifts = starts[drawn] - ends + sizes[drawn]
-        yield members[np.repeat(shifts, sizes[drawn]) + np.arange(ends[-1])]
+def _interval(values: Values | None, *, level: float) -> Interval:
+    if values is None:
+        return Interval(None, None)
+    return percentile_interval(values[~np.isnan(values)], of=len(values), level=level)
+
+
+def _of_rows(metric: RowMetric, times: Times) -> Figures:
+    rows = np.arange(times.shape[1])
+    found = [metric(np.repeat(rows, held)) for held in times.astype(np.intp)]
+    if any(value is not None and math.isnan(value) for value in found):
+        raise ValueError(
+            "expected a finite figure or None from the metric, found NaN; return None where it is undefined"
+        )
+    return {"metric": np.array([np.nan if value is None else value for value in found], np.float64)}

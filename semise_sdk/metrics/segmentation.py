@@ -1,7 +1,11 @@
 """Overlap of predicted and true masks, from the pixel counts of each image."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+
+from semise_sdk.metrics.bootstrap import Figures, Times, Values, once, single, weighted_mean
 
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
 Counts = NDArray[np.integer]
@@ -28,41 +32,47 @@ def iou(counts: Counts) -> float | None:
 
     Columns as :func:`mask_counts`; an image whose two masks are empty counts 1.
     """
-    return _mean(_iou(counts))
+    return single(weighted_mean(_iou(counts), once(counts)))
 
 
 def dice(counts: Counts) -> float | None:
     """Returns 2 I / (P + T) averaged over the images of counts ``[M, 3]``; both-empty is 1; None for no images."""
-    return _mean(_dice(counts))
+    return single(weighted_mean(_dice(counts), once(counts)))
 
 
 def pooled_iou(counts: Counts) -> float | None:
     """Returns intersection over union of the counts ``[M, 3]`` summed over all images; None for no images."""
-    return _mean(_iou(_pooled(counts)))
+    return single(_pooled(_iou, counts, once(counts)))
 
 
 def pooled_dice(counts: Counts) -> float | None:
     """Returns 2 I / (P + T) of the counts ``[M, 3]`` summed over all images; None for no images."""
-    return _mean(_dice(_pooled(counts)))
+    return single(_pooled(_dice, counts, once(counts)))
 
 
-def _pooled(counts: Counts) -> Counts:
-    return counts.sum(axis=0, keepdims=True) if len(counts) else counts
+def mask_figures(counts: Counts, times: Times) -> Figures:
+    """Returns the four metrics of resamples that hold each image ``times [R, M]``: ``[R]`` each, NaN for no images."""
+    return {
+        "iou": weighted_mean(_iou(counts), times),
+        "dice": weighted_mean(_dice(counts), times),
+        "pooled_iou": _pooled(_iou, counts, times),
+        "pooled_dice": _pooled(_dice, counts, times),
+    }
 
 
-def _iou(counts: Counts) -> NDArray[np.float64]:
-    intersection, predicted, truth = counts.astype(np.int64).T
+def _pooled(overlap: Callable[[Counts | Values], Values], counts: Counts, times: Times) -> Values:
+    return np.asarray(np.where(times.any(axis=1), overlap(times @ counts), np.nan))
+
+
+def _iou(counts: Counts | Values) -> Values:
+    intersection, predicted, truth = counts.astype(np.float64).T
     return _overlap(intersection, predicted + truth - intersection)
 
 
-def _dice(counts: Counts) -> NDArray[np.float64]:
-    intersection, predicted, truth = counts.astype(np.int64).T
+def _dice(counts: Counts | Values) -> Values:
+    intersection, predicted, truth = counts.astype(np.float64).T
     return _overlap(2 * intersection, predicted + truth)
 
 
-def _overlap(shared: NDArray[np.int64], area: NDArray[np.int64]) -> NDArray[np.float64]:
+def _overlap(shared: Values, area: Values) -> Values:
     return np.where(area == 0, 1.0, shared / np.maximum(area, 1))
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    return float(values.mean()) if values.size else None

@@ -52,8 +52,13 @@ def test_kendall_of_two_continuous_scores_agrees_with_scipy(seed):
 def test_inversions_agree_with_counting_them(seed):
     generator = np.random.default_rng(seed)
     codes = generator.integers(0, generator.integers(1, 40), generator.integers(0, 60))
-    expected = sum(bool(before > after) for before, after in combinations(codes, 2))
-    assert _inversions(codes) == expected
+    sizes = generator.integers(0, 4, (3, codes.size)).astype(float)
+    sizes[0] = 1
+    expected = [
+        sum(float(a * b) for (before, a), (after, b) in combinations(zip(codes, row, strict=True), 2) if before > after)
+        for row in sizes
+    ]
+    assert _inversions(codes, sizes).tolist() == expected
 
 
 def test_large_inputs_are_exact():

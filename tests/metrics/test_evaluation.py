@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score, recall_score, roc_auc_score
 
 from semise_sdk import metrics
 from semise_sdk.errors import DataError
@@ -103,9 +103,57 @@ def test_intervals_are_clustered_and_n_counts_images(observations, report):
     assert (report["c_index"].low, report["c_index"].high) == metrics.bootstrap_interval(
         lambda rows: metrics.c_index(levels[rows], severity[rows]), observations.groups, repeats=200
     )
-    assert (report["dice"].low, report["dice"].high) == metrics.bootstrap_interval(
+    of_rows = metrics.bootstrap_interval(
         lambda rows: metrics.dice(observations.mask_counts[rows]), observations.mask_groups, repeats=200
     )
+    # a mean over repeated rows and one over weighted rows may differ in the last of 16 digits
+    assert (report["dice"].low, report["dice"].high) == pytest.approx(of_rows, rel=1e-15, abs=0)
+
+
+def references_of_rows(observations):
+    """Metrics of row numbers, by scikit-learn, SciPy and their formulas."""
+    levels, severity, probabilities = observations.levels, observations.severity, observations.probabilities
+    decided, expected = probabilities.argmax(axis=1), probabilities @ np.arange(K)
+    return {
+        "macro_f1": lambda rows: f1_score(levels[rows], decided[rows], average="macro"),
+        "recall": lambda rows: recall_score(levels[rows], decided[rows], average="macro"),
+        "balanced_accuracy": lambda rows: balanced_accuracy_score(levels[rows], decided[rows]),
+        "kappa": lambda rows: cohen_kappa_score(levels[rows], decided[rows], weights="quadratic"),
+        "accuracy": lambda rows: (levels[rows] == decided[rows]).mean(),
+        "mae": lambda rows: np.abs(levels[rows] - decided[rows]).mean(),
+        "maee": lambda rows: np.exp(np.abs(levels[rows] - decided[rows])).mean(),
+        "spearman": lambda rows: stats.spearmanr(levels[rows], severity[rows]).statistic,
+        "kendall_tau": lambda rows: stats.kendalltau(levels[rows], severity[rows]).statistic,
+        "kendall_tau_class": lambda rows: stats.kendalltau(levels[rows], expected[rows]).statistic,
+        "auroc_healthy": lambda rows: roc_auc_score(levels[rows] > 0, severity[rows]),
+    }
+
+
+def references_of_masks(observations):
+    """Metrics of row numbers of the mask counts, by their formulas."""
+    shared, predicted, truth = observations.mask_counts.T
+    return {
+        "iou": lambda rows: (shared[rows] / (predicted + truth - shared)[rows]).mean(),
+        "dice": lambda rows: (2 * shared[rows] / (predicted + truth)[rows]).mean(),
+        "pooled_iou": lambda rows: shared[rows].sum() / (predicted + truth - shared)[rows].sum(),
+        "pooled_dice": lambda rows: 2 * shared[rows].sum() / (predicted + truth)[rows].sum(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("references", "grouping"), [(references_of_rows, "groups"), (references_of_masks, "mask_groups")]
+)
+def test_intervals_are_those_of_a_bootstrap_that_repeats_the_rows_of_each_drawn_group(
+    observations, report, references, grouping
+):
+    groups = np.asarray(getattr(observations, grouping))
+    names, generator, drawn = np.unique(groups), np.random.default_rng(0), []
+    for _ in range(200):
+        draw = names[generator.integers(len(names), size=len(names))]
+        drawn.append(np.concatenate([np.flatnonzero(groups == name) for name in draw]))
+    for name, metric in references(observations).items():
+        ends = np.quantile([metric(rows) for rows in drawn], [0.025, 0.975])
+        assert (report[name].low, report[name].high) == pytest.approx(ends, abs=1e-12), name
 
 
 def test_pair_interval_weighs_pairs_as_often_as_the_resample_holds_them(observations, report):

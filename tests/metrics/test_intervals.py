@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semise_sdk.metrics import Estimate, bootstrap_interval, estimate
-from semise_sdk.metrics.intervals import _resamples
+from semise_sdk.metrics import Estimate, bootstrap_interval, estimate, estimates
+from semise_sdk.metrics.bootstrap import weighted_mean
 
 
 def mean_of(values):
@@ -48,17 +48,26 @@ def test_repeated_images_of_a_patient_widen_the_interval():
     assert width(clustered) == pytest.approx(3 * width(independent), rel=0.2)
 
 
-def test_resamples_hold_whole_groups():
-    groups = ["b", "a", "b", "c", "d", "a", "b"]
-    members = {"a": [1, 5], "b": [0, 2, 6], "c": [3], "d": [4]}
-    sizes = set()
-    for rows in _resamples(groups, repeats=200, seed=0):
-        times = np.bincount(rows, minlength=7)
-        for rows_of_group in members.values():
-            assert len(set(times[rows_of_group])) == 1
-        assert sum(times[rows_of_group[0]] for rows_of_group in members.values()) == 4
-        sizes.add(rows.size)
-    assert len(sizes) > 3
+def test_many_metrics_at_once_have_the_intervals_of_a_slow_bootstrap():
+    values, patients = np.random.default_rng(0).normal(size=60), np.arange(60) // 3
+    generator, slow = np.random.default_rng(5), []
+    for _ in range(150):
+        drawn = generator.integers(20, size=20)
+        slow.append(np.mean([values[patients == patient].mean() for patient in drawn]))
+
+    def figures(times):
+        mean = weighted_mean(values, times)
+        return {"mean": mean, "undefined": np.full(len(times), np.nan), "lower": mean - 1}
+
+    found = estimates(figures, patients, repeats=150, seed=5)
+    low, high = np.quantile(slow, [0.025, 0.975])
+    assert found["mean"].value == pytest.approx(values.mean(), abs=1e-15)
+    assert (found["mean"].low, found["mean"].high) == pytest.approx((low, high), abs=1e-12)
+    assert (found["lower"].low, found["lower"].high) == pytest.approx((low - 1, high - 1), abs=1e-12)
+    assert found["mean"].n == 60
+    assert found["undefined"] == Estimate.undefined()
+    of_rows = estimate(mean_of(values), patients, repeats=150, seed=5)
+    assert (of_rows.low, of_rows.high) == pytest.approx((low, high), abs=1e-12)
 
 
 def test_equal_seeds_give_equal_intervals_and_paired_resamples():
@@ -128,3 +137,8 @@ def test_no_repeats_give_the_value_alone():
 def test_an_estimate_is_never_nan():
     with pytest.raises(ValueError, match="finite"):
         Estimate(float("nan"), None, None, 3)
+
+
+def test_a_metric_of_rows_that_says_nan_is_refused():
+    with pytest.raises(ValueError, match="found NaN; return None"):
+        estimate(lambda _: float("nan"), np.arange(30))

@@ -9,7 +9,6 @@ import pytest
 
 from semise_sdk import metrics
 from semise_sdk.metrics.evaluation import Observations, evaluate
-from semise_sdk.metrics.resampled import resample_times
 from semise_training.compare.report.alpha import chosen_alphas, criterion, with_chosen_alphas
 from semise_training.compare.report.measures import severity_figures
 from semise_training.compare.report.statistics import (
@@ -106,7 +105,7 @@ def test_figures_are_the_same_however_many_resamples_are_counted_at_once(make_ce
     for cell in cells:
         resamples = Resamples([cell], "test", repeats=150)
         chunked = measure(cell, resamples)
-        monkeypatch.setattr("semise_training.compare.report.measures.AT_ONCE", 1000)
+        monkeypatch.setattr("semise_sdk.metrics.bootstrap.AT_ONCE", 1000)
         whole = measure(cell, resamples)
         monkeypatch.undo()
         for name, figures in whole.items():
@@ -116,7 +115,7 @@ def test_figures_are_the_same_however_many_resamples_are_counted_at_once(make_ce
 
 def test_a_thousand_resamples_of_4000_images_stay_below_500_mb(make_answers):
     answers = make_answers(4, images=4000, classes=5, heads=1)
-    times = resample_times(answers.groups, repeats=1000, seed=0)
+    times = np.random.default_rng(0).multinomial(4000, np.full(4000, 1 / 4000), size=1000).astype(float)
     tracemalloc.start()
     severity_figures(answers, times)
     _, peak = tracemalloc.get_traced_memory()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.metrics.intervals import MIN_GROUPS, Interval, percentile_interval
-from semise_sdk.metrics.resampled import Times, Values, resample_times
+from semise_sdk.metrics import Interval, percentile_interval
+from semise_sdk.metrics.bootstrap import MIN_GROUPS, Times, Values, single
 from semise_sdk.spec import Decoding
 from semise_training.compare.cells.answers import Answers, Loss
 from semise_training.compare.cells.cells import Cell
@@ -79,9 +79,10 @@ class Resamples:
         drawn: dict[int, Times | None] = {}
         for place, stratum in enumerate(dict.fromkeys(strata.tolist())):
             members = names[strata == stratum]
-            times = resample_times(members, repeats=self.repeats, seed=self._seed + place)
+            generator, count = np.random.default_rng(self._seed + place), len(members)
+            times = generator.multinomial(count, np.full(count, 1 / count), size=self.repeats).astype(np.float64)
             for column, group in enumerate(members):
-                drawn[int(group)] = times[:, column] if len(members) >= MIN_GROUPS else None
+                drawn[int(group)] = times[:, column] if count >= MIN_GROUPS else None
         return drawn
 
     def times(self, cell: Cell) -> Times | None:
@@ -144,8 +145,7 @@ def difference(first: Sequence[CellFigures], second: Sequence[CellFigures]) -> R
 def mean_figure(cell: Cell, name: str, *, part: str) -> float | None:
     """Returns one metric of a cell's answers as they are, the mean over head seeds; None where undefined."""
     answers = cell.answers(part)
-    value = _figures(cell, answers, observed(answers))[name][0]
-    return None if np.isnan(value) else float(value)
+    return single(_figures(cell, answers, observed(answers))[name])
 
 
 def _figures(cell: Cell, answers: Answers, times: Times) -> dict[str, Values]:
