@@ -27,7 +27,7 @@ def prepare(config: TrainConfig, run: RunFolder, *, reporter: Reporter) -> Datas
     if run.split.exists():
         assignment = read_split(run.split, manifest)
     else:
-        report = checked(manifest, reporter=reporter)
+        report = checked_report(manifest, reporter=reporter)
         assignment = assign(manifest, config, blocks=report.blocks, pixel_hashes=report.pixel_hashes)
         write_split(run.split, manifest, assignment)
     cache = build_cache(run.cache, manifest.samples, config.input.spec(), reporter=reporter)
@@ -35,7 +35,7 @@ def prepare(config: TrainConfig, run: RunFolder, *, reporter: Reporter) -> Datas
     return hide_labels(dataset, fraction=config.data.label_fraction, seed=config.split_seed)
 
 
-def checked(manifest: Manifest, *, reporter: Reporter) -> CheckReport:
+def checked_report(manifest: Manifest, *, reporter: Reporter) -> CheckReport:
     """Returns the report of a manifest without errors.
 
     Raises:

@@ -22,7 +22,7 @@ from semise_training.data.manifest import Manifest
 from semise_training.data.masks import read_mask
 from semise_training.data.splits.blocks import Block, blocks_of
 from semise_training.data.splits.fraction import hide_labels
-from semise_training.run.prepare import assign, checked
+from semise_training.run.prepare import assign, checked_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class SharedData:
         try:
             known = tuple(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
-            known = checked(manifest, reporter=reporter).pixel_hashes
+            known = checked_report(manifest, reporter=reporter).pixel_hashes
             write_text(path, json.dumps(known))
         return cls(manifest, known, tuple(blocks_of(manifest, known)), cache)
 
