@@ -25,8 +25,10 @@ DicomFamily = Literal["any", "CR", "DX", "IO", "MG", "US", "VL", "OP", "SC"]
 DicomFrame = Literal["first", "middle", "fail"]
 Verdict = Literal["accept", "refuse"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+SplitName = Literal["train", "val", "test", "calibration"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _INTENSITY = re.compile(r"^(full_range|dicom_voi|window|percentile)(?:\(([^,()]+),([^,()]+)\))?$")

@@ -12,10 +12,9 @@ import yaml
 
 from semise_sdk.bundle import open_run
 from semise_sdk.errors import BundleError, DataError
-from semise_sdk.spec import ModelInfo
+from semise_sdk.spec import SPLIT_NAMES, ModelInfo
 from semise_sdk.workflows.calibrate import HeldOutImage
 
-PARTS = ("train", "val", "test", "calibration")
 GATE_PARTS = ("val", "test")
 CALIBRATION_PARTS = {
     "calibration": "which nothing was trained or chosen on",
@@ -79,7 +78,7 @@ class TrainedRun:
     def counts(self) -> dict[str, Counter[str]]:
         """Returns the number of images of each grade by part, training first; an unlabeled image's grade is empty."""
         counts: dict[str, Counter[str]] = {}
-        for row in sorted(self.rows, key=lambda row: PARTS.index(row.part)):
+        for row in sorted(self.rows, key=lambda row: SPLIT_NAMES.index(row.part)):
             counts.setdefault(row.part, Counter())[row.label] += 1
         return counts
 
@@ -185,7 +184,7 @@ def _read_split(path: Path, folder: Path) -> tuple[SplitRow, ...]:
         raise BundleError(f"could not read {path}: expected the split of a run folder") from error
     except (KeyError, TypeError) as error:
         raise BundleError(f"expected columns image, label and split in {path}, found otherwise") from error
-    unknown = sorted({row.part for row in rows} - set(PARTS))
+    unknown = sorted({row.part for row in rows} - set(SPLIT_NAMES))
     if unknown:
-        raise BundleError(f"expected parts {', '.join(PARTS)} in {path}, found {unknown[0]!r}")
+        raise BundleError(f"expected parts {', '.join(SPLIT_NAMES)} in {path}, found {unknown[0]!r}")
     return tuple(rows)

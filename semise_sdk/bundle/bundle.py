@@ -14,7 +14,7 @@ from semise_sdk.bundle.archive import extract
 from semise_sdk.bundle.graph_file import GraphFile, GraphName
 from semise_sdk.bundle.graph_tensors import check_interface
 from semise_sdk.bundle.integrity import list_files, read_limited, read_verified, verify
-from semise_sdk.bundle.manifest import Manifest
+from semise_sdk.bundle.manifest import BundleManifest
 from semise_sdk.bundle.run_model import REFERENCES, RunModel, is_run, open_run
 from semise_sdk.bundle.signing import SIGNATURE, PublicKey, check_signature, required_key
 from semise_sdk.calibration import (
@@ -59,7 +59,7 @@ class Bundle:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, *, scratch: Path | None = None, signed_by: str | None = None
+        self, folder: Path, manifest: BundleManifest, *, scratch: Path | None = None, signed_by: str | None = None
     ) -> None:
         self.folder = folder
         self.manifest = manifest
@@ -106,7 +106,7 @@ class Bundle:
             content = (self.folder / MANIFEST).read_bytes()
         except OSError as error:
             raise BundleError(f"could not read {self.folder / MANIFEST}: {error.strerror}; get it again") from error
-        if Manifest.from_json(content) != self.manifest:
+        if BundleManifest.from_json(content) != self.manifest:
             raise BundleError(f"expected {MANIFEST} as it was opened, found it altered: get the bundle again")
         return hashlib.sha256(content).hexdigest()
 
@@ -213,7 +213,7 @@ def reference_picture(index: int) -> str:
     return f"{REFERENCE_PICTURES}{index:04d}.png"
 
 
-def _verified_manifest(folder: Path, key: PublicKey | None) -> tuple[Manifest, str | None]:
+def _verified_manifest(folder: Path, key: PublicKey | None) -> tuple[BundleManifest, str | None]:
     if not (folder / MANIFEST).is_file():
         hint = f"give {folder / 'bundle'}, or semise export {folder}" if is_run(folder) else "get the bundle again"
         raise BundleError(f"expected {MANIFEST} in {folder}, found none: {hint}")
@@ -223,7 +223,7 @@ def _verified_manifest(folder: Path, key: PublicKey | None) -> tuple[Manifest, s
     if key is not None:
         found = None if signature is None else read_limited(signature, signing.MAX_BYTES)
         signed_by = check_signature(content, found, key)
-    manifest = Manifest.from_json(content)
+    manifest = BundleManifest.from_json(content)
     verify(files, manifest.files)
     return manifest, signed_by
 

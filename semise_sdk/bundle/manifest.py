@@ -35,7 +35,7 @@ class GraphEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class BundleManifest:
     """What a bundle says of itself.
 
     Args:
@@ -111,7 +111,7 @@ def _parsed(text: str | bytes) -> dict[str, object]:
         raise BundleError(f"expected a JSON manifest, found {error}") from error
     if not isinstance(data, dict):
         raise BundleError(f"expected the manifest to be a JSON object, found {type(data).__name__}")
-    known = {"schema", "format", *Manifest.__dataclass_fields__}
+    known = {"schema", "format", *BundleManifest.__dataclass_fields__}
     unknown = sorted(set(data) - known)
     if unknown and data.get("schema") == SCHEMA:
         raise BundleError(f"expected only keys of schema {SCHEMA} in the manifest, found {', '.join(unknown)}")
@@ -180,7 +180,7 @@ def _tensor(name: str, data: object) -> TensorSpec:
     raise BundleError(f"expected tensor {name} as [type, shape], found {data!r}")
 
 
-def _check_graphs(manifest: Manifest) -> None:
+def _check_graphs(manifest: BundleManifest) -> None:
     model = manifest.model
     needed = {"encoder": True, "classifier": model.has_classifier, "unet": model.has_segmenter}
     missing = [name for name, is_needed in needed.items() if is_needed and name not in manifest.graphs]

@@ -8,7 +8,7 @@ from pathlib import Path
 from semise_sdk.bundle.archive import write_archive
 from semise_sdk.bundle.bundle import MANIFEST, MAX_MANIFEST_BYTES, SUFFIX, Bundle
 from semise_sdk.bundle.integrity import hash_file, list_files, read_limited
-from semise_sdk.bundle.manifest import GraphEntry, Manifest
+from semise_sdk.bundle.manifest import BundleManifest, GraphEntry
 from semise_sdk.bundle.signing import SIGNATURE, own_work, signature_of
 from semise_sdk.errors import BundleError, ConfigError
 from semise_sdk.spec import ModelInfo
@@ -23,7 +23,7 @@ def write_manifest(
     graphs: Mapping[str, GraphEntry],
     parity: tuple[Mapping[str, object], ...] = (),
     provenance: Mapping[str, object] | None = None,
-) -> Manifest:
+) -> BundleManifest:
     """Hashes every file in ``folder`` and writes its manifest.json last, whole or not at all; returns it.
 
     A signature of what stood there before goes.
@@ -33,7 +33,7 @@ def write_manifest(
         OutputError: the manifest cannot be written.
     """
     files = {name: hash_file(path) for name, path in list_files(folder).items() if name not in (MANIFEST, SIGNATURE)}
-    manifest = Manifest(
+    manifest = BundleManifest(
         name=model.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         sdk_version=__version__,
@@ -44,7 +44,7 @@ def write_manifest(
         provenance=provenance or {},
     )
     text = json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n"
-    checked = Manifest.from_json(text)
+    checked = BundleManifest.from_json(text)
     (folder / SIGNATURE).unlink(missing_ok=True)
     write_bytes(folder / MANIFEST, text.encode())
     return checked

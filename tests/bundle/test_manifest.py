@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from semise_sdk.bundle.manifest import GraphEntry, Manifest, TensorSpec
+from semise_sdk.bundle.manifest import BundleManifest, GraphEntry, TensorSpec
 from semise_sdk.errors import BundleError
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
 
@@ -27,9 +27,9 @@ def graph(file: str) -> GraphEntry:
 
 
 @pytest.fixture
-def manifest() -> Manifest:
+def manifest() -> BundleManifest:
     files = ("encoder.onnx", "classifier.onnx", "unet.onnx")
-    return Manifest(
+    return BundleManifest(
         name="toy",
         created="2026-01-01T00:00:00+00:00",
         sdk_version="0.1.0",
@@ -42,10 +42,10 @@ def manifest() -> Manifest:
 
 
 def test_a_manifest_survives_json(manifest):
-    assert Manifest.from_json(json.dumps(manifest.to_json())) == manifest
+    assert BundleManifest.from_json(json.dumps(manifest.to_json())) == manifest
 
 
-def altered(manifest: Manifest, **changes: object) -> str:
+def altered(manifest: BundleManifest, **changes: object) -> str:
     return json.dumps({**manifest.to_json(), **changes})
 
 
@@ -68,20 +68,20 @@ def altered(manifest: Manifest, **changes: object) -> str:
 )
 def test_what_is_wrong_is_said_in_one_sentence(manifest, changes, message):
     with pytest.raises(BundleError, match=re.escape(message)):
-        Manifest.from_json(altered(manifest, **changes))
+        BundleManifest.from_json(altered(manifest, **changes))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", b"\xff\xfe", "[" * 100_000])
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(BundleError):
-        Manifest.from_json(text)
+        BundleManifest.from_json(text)
 
 
 @pytest.mark.parametrize("labels", [["one"], ["a", "b", "c"], "ab", [1, 2], []])
 def test_labels_fit_the_classifier(manifest, labels):
     model = {**MODEL.to_json(), "labels": labels}
     with pytest.raises(BundleError, match="label"):
-        Manifest.from_json(altered(manifest, model=model))
+        BundleManifest.from_json(altered(manifest, model=model))
 
 
 def test_a_spec_of_the_wrong_type_is_refused(manifest):
@@ -90,7 +90,7 @@ def test_a_spec_of_the_wrong_type_is_refused(manifest):
     assert isinstance(spec, dict)
     spec["height"] = "tall"
     with pytest.raises(BundleError, match="expected the manifest to describe a model"):
-        Manifest.from_json(altered(manifest, model=model))
+        BundleManifest.from_json(altered(manifest, model=model))
 
 
 @pytest.mark.parametrize("tensor", [["uint8"], ["uint8", [1.5]], [1, [2]], "uint8"])
@@ -100,4 +100,4 @@ def test_a_tensor_is_a_type_and_a_shape(manifest, tensor):
     assert isinstance(graphs, dict)
     graphs["encoder"]["inputs"] = {"pixels": tensor}
     with pytest.raises(BundleError, match="expected tensor pixels"):
-        Manifest.from_json(json.dumps(data))
+        BundleManifest.from_json(json.dumps(data))

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from semise_sdk.bundle import MANIFEST, Bundle
-from semise_sdk.bundle.manifest import Manifest
+from semise_sdk.bundle.manifest import BundleManifest
 from semise_sdk.bundle.model_limits import check_model, check_text
 from semise_sdk.errors import BundleError
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
@@ -80,7 +80,7 @@ def test_text_that_cannot_be_shown_is_refused():
 )
 def test_a_manifest_is_strict_json(text, said):
     with pytest.raises(BundleError, match=said):
-        Manifest.from_json(text)
+        BundleManifest.from_json(text)
 
 
 VALUES = (

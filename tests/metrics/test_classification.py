@@ -185,6 +185,8 @@ def test_collapse_is_one_class_for_all_of_several():
     assert not metrics.is_collapsed(np.array([3]))
     assert not metrics.is_collapsed(EMPTY)
     assert metrics.majority_fraction(np.array([3, 3, 2, 1])) == 0.5
+    assert metrics.majority_fraction(np.array([2, 2, 2, 0])) == 0.75
+    assert metrics.majority_fraction(np.array([1, 1])) == 1.0
     assert metrics.majority_fraction(EMPTY) is None
 
 

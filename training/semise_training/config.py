@@ -20,6 +20,7 @@ from semise_sdk.spec import (
     InputSpec,
     Interpolation,
     ReferenceMode,
+    SplitName,
     Verdict,
 )
 from semise_training.sections import (
@@ -37,8 +38,6 @@ from semise_training.sections import (
     SupervisedConfig,
 )
 
-Part = Literal["train", "val", "test", "calibration"]
-
 
 class DataConfig(Section):
     """Which images, and how they are split.
@@ -50,7 +49,7 @@ class DataConfig(Section):
 
     manifest: Path
     columns: dict[str, str] = Field(default={})
-    fractions: dict[Part, Fraction] = Field(default={"train": 0.7, "val": 0.15, "test": 0.15})
+    fractions: dict[SplitName, Fraction] = Field(default={"train": 0.7, "val": 0.15, "test": 0.15})
     folds: Count = 0
     fold: Count = 0
     split_seed: Count | None = None

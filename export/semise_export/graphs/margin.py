@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from semise_export.limits import ParityThresholds
 from semise_sdk.metrics import c_index, mask_counts, pooled_dice
 from semise_sdk.severity.reference_bank import ReferenceBank
+from semise_sdk.system.machine import usable_cores
 
 Outputs = Mapping[str, NDArray[np.float32]]
 
@@ -79,6 +80,7 @@ def run_graph(content: bytes, values: NDArray[np.generic], *, name: str = "pixel
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = usable_cores()  # its own default knows no container's quota
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     outputs = [node.name for node in session.get_outputs()]
     batches = [session.run(outputs, {name: values[start : start + _BATCH]}) for start in range(0, len(values), _BATCH)]

@@ -12,7 +12,7 @@ from rich.text import Text
 from semise_sdk import __version__
 from semise_sdk.backends import Availability, available, conflicts
 from semise_sdk.bundle import MANIFEST, Bundle, is_run, open_run
-from semise_sdk.bundle.manifest import GraphEntry, Manifest, TensorSpec
+from semise_sdk.bundle.manifest import BundleManifest, GraphEntry, TensorSpec
 from semise_sdk.calibration import NO_CALIBRATION
 from semise_sdk.cli.batch import find_bundle
 from semise_sdk.cli.commands.export import parity_table
@@ -134,7 +134,7 @@ def _print_dicom(kinds: Iterable[Support]) -> None:
     stdout.print(table)
 
 
-def _print_manifest(manifest: Manifest, calibration: Mapping[str, str], signature: str) -> None:
+def _print_manifest(manifest: BundleManifest, calibration: Mapping[str, str], signature: str) -> None:
     facts = {
         "bundle": manifest.name,
         "intended use": manifest.intended_use,

@@ -14,13 +14,14 @@ from semise_sdk.metrics import Estimate
 from semise_sdk.metrics.evaluation import EvaluationReport
 from semise_sdk.metrics.evaluation import evaluate as measure
 from semise_sdk.predictor import Predictor
+from semise_sdk.spec import SPLIT_NAMES
 from semise_sdk.system.atomic import write_text
 from semise_sdk.workflows.evaluate import LabeledImage, gather
 
 if TYPE_CHECKING:
     from semise_training.data.manifest import Manifest
 
-PARTS = ("train", "val", "test", "calibration", "all")
+PARTS = (*SPLIT_NAMES, "all")
 
 
 def register(app: typer.Typer) -> None:
@@ -121,7 +122,7 @@ def refuse_other_grades(manifest: "Manifest", labels: tuple[str, ...] | None) ->
 def _run_images(model: Path, part: str | None) -> tuple["Manifest", tuple[str | None, ...], str]:
     from semise_training.config import read_config
     from semise_training.data.manifest import load_manifest
-    from semise_training.data.splits.split import read_split
+    from semise_training.data.splits.split_file import read_split
 
     if not (model / "split.csv").is_file():
         raise ConfigError(f"expected a manifest to evaluate {model} on, found none: only a run folder knows its own")

@@ -150,3 +150,19 @@ def test_batches_are_put_together_again(margin, pixels):
     outputs = run_graph(mean_colour_graph().SerializeToString(), many)
     np.testing.assert_array_equal(outputs["embedding"], np.array([*COLOURS, *COLOURS[:3]], np.float32))
     assert outputs["mask_logits"].shape == (7, 2, 2)
+
+
+def test_a_graph_runs_on_the_usable_cores(pixels, monkeypatch):
+    import onnxruntime
+
+    found = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, content, options, **others):
+            found.append(options.intra_op_num_threads)
+            super().__init__(content, options, **others)
+
+    monkeypatch.setattr("semise_export.graphs.margin.usable_cores", lambda: 3)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    run_graph(mean_colour_graph().SerializeToString(), pixels)
+    assert found == [3]

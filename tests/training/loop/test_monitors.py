@@ -64,32 +64,32 @@ def test_constant_embeddings_are_collapsed() -> None:
     constant = embeddings(1, 64).expand(12, 64)
     lengths = torch.linspace(0.5, 2.0, 12)[:, None]
     rounded = (constant * lengths).bfloat16()
-    assert monitors.is_collapsed(constant)
-    assert monitors.is_collapsed(constant * lengths)
-    assert monitors.is_collapsed(rounded)
-    assert monitors.is_collapsed(constant + 1e-3 * embeddings(12, 64, seed=1))
-    assert monitors.is_collapsed(torch.zeros(12, 64))
+    assert monitors.has_single_direction(constant)
+    assert monitors.has_single_direction(constant * lengths)
+    assert monitors.has_single_direction(rounded)
+    assert monitors.has_single_direction(constant + 1e-3 * embeddings(12, 64, seed=1))
+    assert monitors.has_single_direction(torch.zeros(12, 64))
 
 
 def test_separated_embeddings_are_not_collapsed_whatever_their_rank() -> None:
     point, other = torch.eye(2, 64)
     line = point + torch.linspace(0, 1, 12)[:, None] * other
-    assert not monitors.is_collapsed(torch.stack([point, -point]))
-    assert not monitors.is_collapsed(torch.stack([point] * 11 + [other]))
-    assert not monitors.is_collapsed(line)
-    assert not monitors.is_collapsed(embeddings(3, 64))
+    assert not monitors.has_single_direction(torch.stack([point, -point]))
+    assert not monitors.has_single_direction(torch.stack([point] * 11 + [other]))
+    assert not monitors.has_single_direction(line)
+    assert not monitors.has_single_direction(embeddings(3, 64))
 
 
 def test_one_embedding_says_nothing_of_collapse() -> None:
-    assert not monitors.is_collapsed(torch.ones(1, 4))
+    assert not monitors.has_single_direction(torch.ones(1, 4))
 
 
 def test_collapse_is_measured_as_the_documented_spread() -> None:
     # Two unit vectors at angle 2a lie sin(a) from their mean.
     angle = 0.1
     pair = torch.tensor([[math.cos(angle), math.sin(angle)], [math.cos(angle), -math.sin(angle)]])
-    assert monitors.is_collapsed(pair, threshold=math.sin(angle) + 1e-4)
-    assert not monitors.is_collapsed(pair, threshold=math.sin(angle) - 1e-4)
+    assert monitors.has_single_direction(pair, threshold=math.sin(angle) + 1e-4)
+    assert not monitors.has_single_direction(pair, threshold=math.sin(angle) - 1e-4)
 
 
 def test_an_untrained_encoder_is_not_collapsed() -> None:
@@ -98,7 +98,7 @@ def test_an_untrained_encoder_is_not_collapsed() -> None:
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
     images = torch.stack([torch.sin(k * rows + 2 * k * columns).expand(3, 64, 64) for k in range(1, 7)])
     with torch.no_grad():
-        assert not monitors.is_collapsed(encoder(images))
+        assert not monitors.has_single_direction(encoder(images))
 
 
 def test_severity_radius_and_its_order() -> None:
@@ -115,11 +115,6 @@ def test_severity_radius_and_its_order() -> None:
 )
 def test_is_monotone(radius: dict[int, float], expected: bool) -> None:
     assert monitors.is_monotone(radius) is expected
-
-
-def test_majority_fraction() -> None:
-    assert monitors.majority_fraction(np.array([2, 2, 2, 0])) == 0.75
-    assert monitors.majority_fraction(np.array([1, 1])) == 1.0
 
 
 def test_gradient_norms_of_known_gradients_leave_the_graph_usable() -> None:

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import log_loss
 
 from semise_sdk.models.heads import grade_classifier
-from semise_training.run.temperature import fit_temperature, fold_temperature, negative_log_likelihood
+from semise_training.run.temperature import cross_entropy, fit_logit_temperature, fold_temperature
 
 
 def logits_and_levels(*, sharpness: float, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -21,26 +21,26 @@ def logits_and_levels(*, sharpness: float, count: int = 400) -> tuple[np.ndarray
 def test_likelihood_is_sklearns_log_loss() -> None:
     logits, levels = logits_and_levels(sharpness=1.0)
     probabilities = torch.from_numpy(logits.astype(np.float64)).softmax(dim=1).numpy()
-    assert negative_log_likelihood(logits, levels) == pytest.approx(log_loss(levels, probabilities), rel=1e-6)
+    assert cross_entropy(logits, levels) == pytest.approx(log_loss(levels, probabilities), rel=1e-6)
 
 
 @pytest.mark.parametrize("sharpness", [0.25, 1.0, 4.0])
 def test_the_fitted_temperature_undoes_false_confidence(sharpness: float) -> None:
     logits, levels = logits_and_levels(sharpness=sharpness)
-    temperature = fit_temperature(logits, levels)
+    temperature = fit_logit_temperature(logits, levels)
     assert temperature == pytest.approx(sharpness, rel=0.2)
-    grid = [negative_log_likelihood(logits / t, levels) for t in np.geomspace(0.05, 20, 400)]
-    assert negative_log_likelihood(logits / temperature, levels) <= min(grid) + 1e-6
+    grid = [cross_entropy(logits / t, levels) for t in np.geomspace(0.05, 20, 400)]
+    assert cross_entropy(logits / temperature, levels) <= min(grid) + 1e-6
 
 
 def test_one_is_kept_where_nothing_is_better() -> None:
     same = np.zeros((5, 3), np.float32)
-    assert fit_temperature(same, np.array([0, 1, 2, 0, 1])) == 1.0
+    assert fit_logit_temperature(same, np.array([0, 1, 2, 0, 1])) == 1.0
 
 
 def test_a_classifier_that_is_always_right_gets_the_lowest_temperature_not_zero() -> None:
     sure = np.eye(3, dtype=np.float32)
-    assert fit_temperature(sure, np.arange(3)) == pytest.approx(0.05, rel=0.01)
+    assert fit_logit_temperature(sure, np.arange(3)) == pytest.approx(0.05, rel=0.01)
 
 
 @pytest.mark.parametrize("head", ["softmax", "corn"])

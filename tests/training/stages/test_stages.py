@@ -13,7 +13,7 @@ from semise_training.loop.checkpoint import state_digest
 from semise_training.losses import corn_loss, cosine_distance, supcon_loss
 from semise_training.network.embedding import embed
 from semise_training.network.model import build_model
-from semise_training.run.temperature import calibrate_classifier, fold_temperature, negative_log_likelihood
+from semise_training.run.temperature import calibrate_classifier, cross_entropy, fold_temperature
 from semise_training.stages.classifier import ClassifierStage, frozen_model
 from semise_training.stages.phase1 import Phase1
 from semise_training.stages.phase2 import Phase2, weighted_pairs
@@ -430,7 +430,7 @@ def test_a_temperature_makes_validation_likelier_and_changes_no_grade(head, tiny
     assert temperature > 1
     np.testing.assert_allclose(after, before / temperature, rtol=1e-4, atol=1e-5)
     assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
-    assert negative_log_likelihood(after, levels) < negative_log_likelihood(before, levels)
+    assert cross_entropy(after, levels) < cross_entropy(before, levels)
 
 
 def test_no_temperature_is_fitted_unasked(tiny_upstream):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from semise_sdk.images.preprocess import place_mask, to_canvas
 from semise_sdk.images.readers import read_image
 from semise_sdk.spec import InputSpec
 from semise_sdk.system.atomic import write_text
+from semise_sdk.system.machine import usable_cores
 from semise_sdk.system.progress import Reporter
 from semise_training.data.manifest import Sample
 from semise_training.data.masks import read_mask
@@ -105,7 +105,7 @@ def _fill(paths: tuple[Path, Path], samples: Sequence[Sample], spec: InputSpec, 
 
 def _decoded(samples: Sequence[Sample], spec: InputSpec) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]] | str]:
     block = 64  # bounds what waits in memory between the pool and the file
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(samples), block):
             yield from pool.map(lambda sample: _decode(sample, spec), samples[start : start + block])
 

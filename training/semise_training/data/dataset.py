@@ -1,12 +1,13 @@
 """The images of a run as arrays: canvases, masks, levels and who is in which part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.errors import DataError
+from semise_sdk.spec import SPLIT_NAMES
 from semise_training.data.cache import ImageCache
 from semise_training.data.manifest import Manifest
 
@@ -53,7 +54,7 @@ class Dataset:
         return np.asarray(indices[self.has_mask[indices]])
 
 
-def build_dataset(manifest: Manifest, assignment: Mapping[str, str] | tuple[str, ...], cache: ImageCache) -> Dataset:
+def build_dataset(manifest: Manifest, assignment: Sequence[str], cache: ImageCache) -> Dataset:
     """Returns the arrays of a manifest whose samples are assigned, one part each in order.
 
     Raises:
@@ -61,9 +62,9 @@ def build_dataset(manifest: Manifest, assignment: Mapping[str, str] | tuple[str,
     """
     levels = np.array([UNLABELED if s.severity is None else s.severity for s in manifest.samples], np.int64)
     _, groups = np.unique([sample.group for sample in manifest.samples], return_inverse=True)
-    named = np.array(list(assignment))
+    named = np.array(assignment)
     labeled = levels != UNLABELED
-    parts = {part: np.flatnonzero(labeled & (named == part)) for part in ("train", "val", "test", "calibration")}
+    parts = {part: np.flatnonzero(labeled & (named == part)) for part in SPLIT_NAMES}
     dataset = Dataset(
         canvases=cache.canvases,
         masks=cache.masks,

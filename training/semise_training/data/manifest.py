@@ -3,15 +3,13 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from semise_sdk.errors import DataError
+from semise_sdk.spec import SplitName
 from semise_sdk.tables.read import Problem, Row, headers_of, parse_headers, read_table
-
-SplitName = Literal["train", "val", "test", "calibration"]
 
 COLUMNS = ("image", "severity", "label", "mask", "group", "split")
 REQUIRED_COLUMNS = ("image", "severity")
@@ -87,6 +85,24 @@ class Manifest:
     def names_splits(self) -> bool:
         """True when at least one row names its split."""
         return any(sample.split is not None for sample in self.samples)
+
+    @property
+    def without_split(self) -> list[Sample]:
+        """The labeled samples that name no split."""
+        return [sample for sample in self.samples if sample.severity is not None and sample.split is None]
+
+    def absent_parts(self, parts: Iterable[SplitName]) -> list[SplitName]:
+        """Returns those of ``parts`` that no labeled row names."""
+        named = {sample.split for sample in self.samples if sample.severity is not None}
+        return [part for part in parts if part not in named]
+
+    def sharing(self, keys: Sequence[Hashable | None]) -> list[list[Sample]]:
+        """Returns the samples that share a key (one per sample), for each key that two or more share."""
+        members: defaultdict[Hashable, list[Sample]] = defaultdict(list)
+        for sample, key in zip(self.samples, keys, strict=True):
+            if key is not None:
+                members[key].append(sample)
+        return [samples for samples in members.values() if len(samples) > 1]
 
     def name_of(self, sample: Sample) -> str:
         """Returns the image's path as the file gives it: relative to ``root`` where it lies below."""

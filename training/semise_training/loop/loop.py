@@ -23,6 +23,9 @@ from semise_training.network.model import TrainingModel
 from semise_training.sections import OptimizerConfig
 from semise_training.seeds import derived_seed
 
+# How often losses are read, in seconds: on a GPU each read waits for all that was asked of it.
+_READ_EVERY = 1.0
+
 
 class Stage(Protocol):
     """A stage of training.
@@ -123,18 +126,54 @@ def train_epoch(
     torch.manual_seed(derived_seed(session.seed, stage.name, epoch))
     stage.begin_epoch(epoch)
     steps = stage.steps_per_epoch()
-    sums: dict[str, float] = {}
+    losses = _Losses(stage.name, first_step=epoch * steps)
     for step, batch in enumerate(stage.batches(epoch)):
         set_learning_rate(stage.optimizer, optimizer_config, (epoch * steps + step) / (stage.epochs * steps))
         with session.compute.autocast():
             terms = stage.terms(batch, seed=derived_seed(session.seed, stage.name, epoch, step))
         total = torch.stack(list(terms.values())).sum()
-        raise_if_broken(float(total.detach()), epoch * steps + step, stage.name)
         _descend(total, stage, scaler, optimizer_config.clip_norm)
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        session.reporter.step(" ".join(f"{name} {value / (step + 1):.3f}" for name, value in sums.items()))
-    return {name: round(value / steps, 6) for name, value in sums.items()}
+        losses.add(terms, total)
+        session.reporter.step(losses.note)
+    losses.read()
+    return {name: round(value / steps, 6) for name, value in losses.sums.items()}
+
+
+class _Losses:
+    """The losses of an epoch, which stay on the device until they are read.
+
+    ``sums`` holds the sum of each term over the steps that were read, added in their order in float64; ``note`` the
+    means as text.
+    """
+
+    def __init__(self, stage: str, *, first_step: int) -> None:
+        self.sums: dict[str, float] = {}
+        self.note = ""
+        self._stage = stage
+        self._first_step = first_step
+        self._steps_read = 0
+        self._waiting: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self._last_read = time.monotonic()
+
+    def add(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
+        """Takes the terms of a step and their sum; now and then reads all that wait."""
+        self._waiting.append((total.detach(), {name: value.detach() for name, value in terms.items()}))
+        if time.monotonic() - self._last_read >= _READ_EVERY:
+            self.read()
+
+    def read(self) -> None:
+        """Reads all that wait at once; raises TrainingError for the first step whose loss is not finite."""
+        if not self._waiting:
+            return
+        waiting = [value for total, terms in self._waiting for value in (total, *terms.values())]
+        values = iter(torch.stack(waiting).tolist())
+        for _, terms in self._waiting:
+            raise_if_broken(next(values), self._first_step + self._steps_read, self._stage)
+            for name in terms:
+                self.sums[name] = self.sums.get(name, 0.0) + next(values)
+            self._steps_read += 1
+        self.note = " ".join(f"{name} {value / self._steps_read:.3f}" for name, value in self.sums.items())
+        self._waiting, self._last_read = [], time.monotonic()
 
 
 def _descend(total: Tensor, stage: Stage, scaler: torch.amp.GradScaler, clip_norm: float) -> None:

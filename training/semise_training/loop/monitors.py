@@ -52,7 +52,7 @@ def uniformity(embeddings: Tensor) -> float:
     return float(torch.logsumexp(-2 * squared, dim=0) - math.log(len(squared)))
 
 
-def is_collapsed(embeddings: Tensor, *, threshold: float = COLLAPSE_THRESHOLD) -> bool:
+def has_single_direction(embeddings: Tensor, *, threshold: float = COLLAPSE_THRESHOLD) -> bool:
     """Returns whether all embeddings ``[N, D]`` point the same way, so that nothing can be told apart.
 
     That is: the standard deviation of the unit vectors about their mean, 0 to 1, is below ``threshold``. It was 0.11
@@ -76,12 +76,6 @@ def is_monotone(radius: Mapping[int, float]) -> bool:
     """Returns whether every severity level lies farther from the reference than all lower ones."""
     in_order = [radius[level] for level in sorted(radius)]
     return all(nearer < farther for nearer, farther in itertools.pairwise(in_order))
-
-
-def majority_fraction(predictions: NDArray[np.integer]) -> float:
-    """Returns the share of the most common of ``predictions [N]``; 1 says that one class swallowed all."""
-    _, counts = np.unique(predictions, return_counts=True)
-    return float(counts.max() / counts.sum())
 
 
 def gradient_norms(terms: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> dict[str, float]:

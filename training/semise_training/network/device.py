@@ -1,6 +1,5 @@
 """Where training runs and in which precision: chosen once, recorded, never silently changed."""
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semise_sdk.errors import ConfigError
+from semise_sdk.system.machine import usable_cores
 from semise_training.config import RuntimeConfig
 
 
@@ -46,7 +46,7 @@ def resolve(runtime: RuntimeConfig) -> Compute:
     Raises:
         ConfigError: a device was asked for by name and cannot be used.
     """
-    torch.set_num_threads(runtime.threads or os.cpu_count() or 1)
+    torch.set_num_threads(runtime.threads or usable_cores())
     device = _device(runtime.device)
     precision = _fastest_precision(device) if runtime.precision == "auto" else runtime.precision
     if device.type == "cpu" and precision == "fp16":

@@ -7,12 +7,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import Tensor, nn
 
+from semise_sdk.calibration.temperature import HIGHEST, LOWEST
 from semise_sdk.models.heads import CornLogits
 from semise_training.config import ClassifierConfig
 from semise_training.network.embedding import embed
 from semise_training.stages.upstream import Upstream
-
-LOWEST, HIGHEST = 0.05, 20.0
 
 
 def calibrate_classifier(upstream: Upstream, config: ClassifierConfig) -> float:
@@ -24,12 +23,12 @@ def calibrate_classifier(upstream: Upstream, config: ClassifierConfig) -> float:
     embedding = embed(upstream.model.network, upstream.dataset, val, compute=full).embedding
     with torch.inference_mode():
         logits = classifier(torch.from_numpy(embedding).to(upstream.compute.device))
-    temperature = fit_temperature(logits.cpu().numpy(), upstream.dataset.levels[val])
+    temperature = fit_logit_temperature(logits.cpu().numpy(), upstream.dataset.levels[val])
     fold_temperature(classifier, temperature)
     return temperature
 
 
-def fit_temperature(logits: NDArray[np.float32], levels: NDArray[np.int64]) -> float:
+def fit_logit_temperature(logits: NDArray[np.float32], levels: NDArray[np.int64]) -> float:
     """Returns the T of 0.05 to 20 that makes ``softmax(logits / T)`` most likely; 1 where no T does better than it.
 
     Args:
@@ -38,16 +37,16 @@ def fit_temperature(logits: NDArray[np.float32], levels: NDArray[np.int64]) -> f
     """
     # The likelihood is concave in 1 / T, so it has one peak in log T too.
     found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(logits / np.exp(log_t), levels),
+        lambda log_t: cross_entropy(logits / np.exp(log_t), levels),
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
         method="bounded",
     )
     temperature = float(np.exp(found.x))
-    is_better = found.fun < negative_log_likelihood(logits, levels)
+    is_better = found.fun < cross_entropy(logits, levels)
     return temperature if is_better else 1.0
 
 
-def negative_log_likelihood(logits: NDArray[np.floating], levels: NDArray[np.int64]) -> float:
+def cross_entropy(logits: NDArray[np.floating], levels: NDArray[np.int64]) -> float:
     """Returns the mean of ``-log softmax(logits)[level]``; ``[N, K]`` and ``[N]``."""
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     return float(-log_probabilities[np.arange(len(levels)), levels].mean())

@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semise_sdk.metrics import macro_f1, maee
+from semise_sdk.metrics import macro_f1, maee, majority_fraction
 from semise_sdk.models.heads import conditional_logits
 from semise_training.config import ClassifierConfig
-from semise_training.loop.monitors import majority_fraction
 from semise_training.losses import corn_loss
 from semise_training.network.embedding import embed
 from semise_training.network.model import TrainingModel

@@ -116,7 +116,7 @@ def validation_monitors(upstream: Upstream, *, stage: str, of_projection: bool =
     scored, references = (
         (validation.projected, healthy.projected) if of_projection else (validation.severity, healthy.reference)
     )
-    if monitors.is_collapsed(torch.from_numpy(scored)):
+    if monitors.has_single_direction(torch.from_numpy(scored)):
         raise TrainingError(
             f"{stage}: the encoder collapsed, all validation images get the same vector: "
             "lower the learning rate, raise the batch size or choose another preset"

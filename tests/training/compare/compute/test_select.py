@@ -22,7 +22,7 @@ from semise_training.loop.loop import Session
 from semise_training.loop.run_folder import RunFolder
 from semise_training.methods import METHODS
 from semise_training.run.budget import total_views
-from semise_training.run.temperature import fit_temperature
+from semise_training.run.temperature import fit_logit_temperature
 from semise_training.stages.classifier import head_features
 
 TRAINED = [name for name, method in METHODS.items() if method.upstream]
@@ -79,6 +79,6 @@ def test_each_classifier_gets_a_temperature_of_its_own(upstream_of, tmp_path):
         for plain, scaled in zip(heads["none"][loss], heads["validation"][loss], strict=True):
             with torch.inference_mode():
                 before, after = (head.classifier.eval()(features.validation).numpy() for head in (plain, scaled))
-            found.append(fit_temperature(before, features.validation_levels))
+            found.append(fit_logit_temperature(before, features.validation_levels))
             assert after == pytest.approx(before / found[-1], rel=1e-4, abs=1e-6)
     assert len(set(found)) == 2  # a seed each: on equal grades the two losses are one

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semise_sdk.errors import DataError
-from semise_training.data.checks.check import CheckReport, Finding, check, check_file, refuse_leakage
+from semise_training.data.checks.check import CheckReport, Finding, check, check_file
 from semise_training.data.manifest import Manifest, load_manifest
+from semise_training.data.splits.leakage import refuse_leakage
 
 PACKS = Path(__file__).resolve().parents[4] / ".." / "shared" / "data"
 SIDE = 64

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semise_sdk.errors import ConfigError, DataError
-from semise_training.data.manifest import Manifest, Sample, SplitName, load_manifest
-from semise_training.data.splits.blocks import Block, allot
-from semise_training.data.splits.split import Assignment, folds, read_split, split, write_split
+from semise_sdk.spec import SplitName
+from semise_training.data.manifest import Manifest, Sample, load_manifest
+from semise_training.data.splits.allotment import allot
+from semise_training.data.splits.blocks import Block, blocks_of
+from semise_training.data.splits.split import Assignment, folds, split
+from semise_training.data.splits.split_file import read_split, write_split
 
 ROOT = Path("data")
 PACKS = Path(__file__).resolve().parents[4] / ".." / "shared" / "data"
@@ -155,7 +158,7 @@ def test_the_same_picture_never_leaks_through_two_groups() -> None:
         keys[twin] = keys[119 - twin] = f"picture {twin}"
     torn = split(data, seed=0)
     assert any(torn[twin] != torn[119 - twin] for twin in range(0, 60, 2))
-    kept = split(data, seed=0, pixel_hashes=keys)
+    kept = split(data, seed=0, blocks=blocks_of(data, keys))
     assert all(kept[twin] == kept[119 - twin] for twin in range(0, 60, 2))
 
 
@@ -163,8 +166,9 @@ def test_shared_pictures_chain_groups_together() -> None:
     base = singles([12, 12]).samples
     chain = [sample(50, 0, "x"), sample(51, 0, "y"), sample(52, 0, "y"), sample(53, 0, "z")]
     keys = [None] * 24 + ["k", "k", "l", "l"]
+    data = manifest([*base, *chain])
     for seed in range(5):
-        assert len(set(split(manifest([*base, *chain]), seed=seed, pixel_hashes=keys)[24:])) == 1
+        assert len(set(split(data, seed=seed, blocks=blocks_of(data, keys))[24:])) == 1
 
 
 def named(parts: Mapping[int, SplitName | None], levels: Sequence[int | None]) -> Manifest:
@@ -222,7 +226,7 @@ def test_folds_keep_groups_pictures_and_unlabeled_images_in_place() -> None:
     data = manifest([*base, sample(200, None, "g0"), sample(201, None)])
     keys = ["same" if one.group in ("g3", "g9") else None for one in data.samples]
     for fold in range(5):
-        parts = folds(data, fold=fold, seed=1, pixel_hashes=keys)
+        parts = folds(data, fold=fold, seed=1, blocks=blocks_of(data, keys))
         assert all(len({parts[i] for i in range(start, start + 4)}) == 1 for start in range(0, 160, 4))
         assert parts[12] == parts[36]
         assert parts[160] == parts[0]

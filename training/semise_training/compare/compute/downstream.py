@@ -24,7 +24,7 @@ from semise_training.loop.loop import Session, train_epoch
 from semise_training.network.device import Compute
 from semise_training.network.embedding import embed, pixel_batches
 from semise_training.network.model import TrainingModel
-from semise_training.run.temperature import fit_temperature, fold_temperature
+from semise_training.run.temperature import fit_logit_temperature, fold_temperature
 from semise_training.run.train import head_schedule
 from semise_training.seeds import derived_seed
 from semise_training.stages.classifier import ClassifierStage, HeadFeatures
@@ -81,7 +81,7 @@ def _train_head(
     if config.temperature == "validation":
         with torch.inference_mode():
             logits = best.classifier.eval()(features.validation).float().cpu().numpy()
-        fold_temperature(best.classifier, fit_temperature(logits, features.validation_levels))
+        fold_temperature(best.classifier, fit_logit_temperature(logits, features.validation_levels))
     return best
 
 

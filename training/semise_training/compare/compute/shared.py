@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.errors import DataError
+from semise_sdk.spec import SPLIT_NAMES
 from semise_sdk.system.atomic import write_text
 from semise_sdk.system.progress import Reporter
 from semise_training.compare.cells.answers import MOST_GRADES
@@ -19,10 +20,9 @@ from semise_training.data.cache import cache_key, shared_cache
 from semise_training.data.dataset import UNLABELED, Dataset, build_dataset
 from semise_training.data.manifest import Manifest
 from semise_training.data.masks import read_mask
+from semise_training.data.splits.blocks import Block, blocks_of
 from semise_training.data.splits.fraction import hide_labels
-from semise_training.run.prepare import assign, checked_hashes
-
-PARTS = ("train", "val", "test", "calibration")
+from semise_training.run.prepare import assign, checked_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ class SharedData:
 
     manifest: Manifest
     hashes: tuple[str | None, ...]
+    blocks: tuple[Block, ...]
     cache: Path
 
     @classmethod
@@ -118,14 +119,15 @@ class SharedData:
         try:
             known = tuple(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
-            known = checked_hashes(manifest, reporter=reporter)
+            known = checked_report(manifest, reporter=reporter).pixel_hashes
             write_text(path, json.dumps(known))
-        return cls(manifest, known, cache)
+        return cls(manifest, known, tuple(blocks_of(manifest, known)), cache)
 
     def dataset(self, config: TrainConfig, *, reporter: Reporter) -> Dataset:
         """Returns the arrays of a cell's split, its test part included."""
         images = shared_cache(self.cache, self.manifest.samples, config.input.spec(), reporter=reporter)
-        dataset = build_dataset(self.manifest, assign(self.manifest, config, self.hashes), images)
+        assignment = assign(self.manifest, config, blocks=self.blocks, pixel_hashes=self.hashes)
+        dataset = build_dataset(self.manifest, assignment, images)
         return hide_labels(dataset, fraction=config.data.label_fraction, seed=config.split_seed)
 
 
@@ -153,7 +155,7 @@ def _bytes(path: Path) -> int:
 def image_counts(dataset: Dataset) -> dict[str, object]:
     """Returns the images of each part by grade, and the unlabeled ones of the training part."""
     counts: dict[str, object] = {}
-    for part in PARTS:
+    for part in SPLIT_NAMES:
         per_level = Counter(dataset.levels[dataset.parts[part]].tolist())
         counts[part] = {label: per_level[level] for level, label in enumerate(dataset.labels)}
     return counts | {"unlabeled": len(dataset.unlabeled)}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from semise_training.data.manifest import Manifest, Sample
+from semise_training.data.splits.blocks import Block
 
 ErrorKind = Literal[
     "bad_row",
@@ -87,6 +88,7 @@ class CheckReport:
         near_duplicate_images: Images that look like another one, identical ones included.
         near_duplicate_sets: Number of sets that those form.
         pixel_hashes: Pixel hash of each sample, in order; None where the image cannot be read. Not part of the JSON.
+        blocks: The groups that no split may part, those with the same pixels as one. Not part of the JSON.
     """
 
     manifest: str
@@ -98,6 +100,7 @@ class CheckReport:
     near_duplicate_images: int
     near_duplicate_sets: int
     pixel_hashes: tuple[str | None, ...]
+    blocks: tuple[Block, ...]
 
     @property
     def ok(self) -> bool:

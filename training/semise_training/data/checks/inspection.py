@@ -1,7 +1,6 @@
 """Looks at every image and mask of a manifest once, in threads."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TypeVar
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers import read_image
 from semise_sdk.spec import DicomPolicy
+from semise_sdk.system.machine import usable_cores
 from semise_sdk.system.progress import Reporter, SilentReporter
-from semise_training.data.checks.fingerprints import Fingerprint, fingerprint
+from semise_training.data.checks.fingerprints import Fingerprint, fingerprint, near_duplicate_sets
 from semise_training.data.manifest import Manifest, Sample
 from semise_training.data.masks import is_binary, lesion
 
@@ -43,10 +43,22 @@ class Inspection:
     mask: MaskFacts | None
     mask_error: ImageReadError | None
 
+    @property
+    def pixels(self) -> str | None:
+        """The hash of the image's pixels, None where it could not be read."""
+        return None if self.fingerprint is None else self.fingerprint.pixels
+
 
 def inspect_manifest(manifest: Manifest, *, reporter: Reporter | None = None) -> tuple[Inspection, ...]:
     """Returns the inspection of each sample, in order; a file that cannot be read never stops it."""
     return tuple(_each(inspect_sample, manifest, label="checking images", reporter=reporter))
+
+
+def alike_sets(inspections: Sequence[Inspection]) -> list[tuple[int, ...]]:
+    """Returns the sets of near-duplicates as indices of samples."""
+    readable = [index for index, seen in enumerate(inspections) if seen.fingerprint is not None]
+    prints = [seen.fingerprint for seen in inspections if seen.fingerprint is not None]
+    return [tuple(readable[member] for member in members) for members in near_duplicate_sets(prints)]
 
 
 def inspect_sample(sample: Sample) -> Inspection:
@@ -61,7 +73,7 @@ def _each(
 ) -> Iterator[Fact]:
     heard = SilentReporter() if reporter is None else reporter
     heard.start(label, len(manifest.samples))
-    executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    executor = ThreadPoolExecutor(max_workers=min(8, usable_cores()))
     try:
         for fact in executor.map(look, manifest.samples):
             heard.step("")

@@ -1,16 +1,42 @@
 """The rules of the data check; each yields findings and knows nothing of the others."""
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from semise_training.data.checks.findings import ErrorKind, Finding, about
-from semise_training.data.checks.fingerprints import near_duplicate_sets
 from semise_training.data.checks.inspection import Inspection
 from semise_training.data.manifest import Manifest, Sample
-from semise_training.data.splits.blocks import groups_per_level
-from semise_training.data.splits.split import DEFAULT_FRACTIONS, absent_parts, without_split
+from semise_training.data.splits.blocks import Block
+from semise_training.data.splits.split import DEFAULT_FRACTIONS
 
 _LISTED = 6
+
+
+def all_findings(
+    manifest: Manifest,
+    inspections: Sequence[Inspection],
+    *,
+    blocks: Sequence[Block],
+    alike: Sequence[tuple[int, ...]],
+) -> list[Finding]:
+    """Returns what every rule finds, rule by rule.
+
+    Args:
+        manifest: The images.
+        inspections: What looking at each of them found.
+        blocks: The groups that no split may part.
+        alike: Sets of near-duplicates, as indices of samples.
+    """
+    return [
+        *file_findings(manifest, inspections),
+        *mask_size_findings(manifest, inspections),
+        *mask_content_findings(manifest, inspections),
+        *scale_findings(manifest),
+        *count_findings(manifest, blocks),
+        *split_findings(manifest),
+        *pixel_findings(manifest, inspections),
+        *alike_findings(manifest, inspections, alike),
+    ]
 
 
 def file_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
@@ -69,10 +95,10 @@ def scale_findings(manifest: Manifest) -> Iterator[Finding]:
             yield about("label_mismatch", manifest, [sample], message)
 
 
-def count_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+def count_findings(manifest: Manifest, blocks: Sequence[Block]) -> Iterator[Finding]:
     """Yields the classes that are too small to be split."""
     images = Counter(sample.severity for sample in manifest.samples)
-    groups = groups_per_level(manifest, keys=hashes(inspections))
+    groups = Counter(level for block in blocks for level in block.images)
     parts = len(DEFAULT_FRACTIONS)
     for level in manifest.levels:
         name = f"severity {level} ({manifest.labels[level]})"
@@ -89,14 +115,14 @@ def split_findings(manifest: Manifest) -> Iterator[Finding]:
     """Yields what is wrong with the splits that a manifest names, when it names any."""
     if not manifest.names_splits:
         return
-    absent = absent_parts(manifest, DEFAULT_FRACTIONS)
+    absent = manifest.absent_parts(DEFAULT_FRACTIONS)
     if absent:
         yield Finding("split_incomplete", (), (), f"the split column names no row as {' or '.join(absent)}")
-    unnamed = without_split(manifest)
+    unnamed = manifest.without_split
     if unnamed:
         message = f"{len(unnamed)} labeled rows name no split while others do: {listed(manifest, unnamed)}"
         yield about("split_incomplete", manifest, unnamed, message)
-    for group in same_key(manifest, [sample.group for sample in manifest.samples]):
+    for group in manifest.sharing([sample.group for sample in manifest.samples]):
         splits = splits_of(group)
         if len(splits) > 1:
             message = f"group {group[0].group} is in {' and '.join(splits)}: {listed(manifest, group)}"
@@ -105,7 +131,7 @@ def split_findings(manifest: Manifest) -> Iterator[Finding]:
 
 def pixel_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
     """Yields the sets of images with identical pixels."""
-    for same in same_key(manifest, hashes(inspections)):
+    for same in manifest.sharing([seen.pixels for seen in inspections]):
         names, splits = listed(manifest, same), splits_of(same)
         if len(splits) > 1:
             message = f"the same pixels are in {' and '.join(splits)}: {names}"
@@ -120,9 +146,8 @@ def alike_findings(
     manifest: Manifest, inspections: Sequence[Inspection], sets: Sequence[tuple[int, ...]]
 ) -> Iterator[Finding]:
     """Yields the sets of near-duplicates; a set of nothing but identical pixels is left to the rule above."""
-    found = hashes(inspections)
     for members in sets:
-        if len({found[index] for index in members}) == 1:
+        if len({inspections[index].pixels for index in members}) == 1:
             continue
         alike = [manifest.samples[index] for index in members]
         names, splits = listed(manifest, alike), splits_of(alike)
@@ -140,27 +165,6 @@ def _alike_message(alike: Sequence[Sample], names: str) -> str:
     if len({sample.group for sample in alike}) == 1:
         return f"images of one group look alike: {names}"
     return f"images of different groups look alike, give them one group so that no split parts them: {names}"
-
-
-def alike_sets(inspections: Sequence[Inspection]) -> list[tuple[int, ...]]:
-    """Returns the sets of near-duplicates as indices of samples."""
-    readable = [index for index, seen in enumerate(inspections) if seen.fingerprint is not None]
-    prints = [seen.fingerprint for seen in inspections if seen.fingerprint is not None]
-    return [tuple(readable[member] for member in members) for members in near_duplicate_sets(prints)]
-
-
-def hashes(inspections: Sequence[Inspection]) -> list[str | None]:
-    """Returns the pixel hash of each sample, None where the image could not be read."""
-    return [None if seen.fingerprint is None else seen.fingerprint.pixels for seen in inspections]
-
-
-def same_key(manifest: Manifest, keys: Sequence[Hashable | None]) -> list[list[Sample]]:
-    """Returns the samples that share a key, for each key that two or more share."""
-    members: defaultdict[Hashable, list[Sample]] = defaultdict(list)
-    for sample, key in zip(manifest.samples, keys, strict=True):
-        if key is not None:
-            members[key].append(sample)
-    return [samples for samples in members.values() if len(samples) > 1]
 
 
 def splits_of(samples: Sequence[Sample]) -> list[str]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semise_sdk.errors import DataError
+from semise_sdk.spec import SplitName
 from semise_sdk.system.progress import Reporter
 from semise_sdk.tables.read import Row, Table
 from semise_training.data.importers.imported import Imported, manifest_of, write_manifest
 from semise_training.data.importers.official import official_table, refuse
-from semise_training.data.manifest import Sample, SplitName
+from semise_training.data.manifest import Sample
 
 LABELS = ("NV", "DF", "BKL", "VASC", "AKIEC", "BCC", "MEL")
 """The diagnoses in severity order, as the ground truth's columns are called."""

@@ -12,8 +12,7 @@ from pathlib import Path
 from semise_sdk.errors import DataError
 from semise_sdk.images.readers import find_images
 from semise_sdk.system.progress import Reporter
-from semise_training.data.checks.inspection import Inspection, inspect_manifest
-from semise_training.data.checks.rules import alike_sets
+from semise_training.data.checks.inspection import Inspection, alike_sets, inspect_manifest
 from semise_training.data.importers.imported import Failure, Imported, manifest_of, write_manifest
 from semise_training.data.importers.official import refuse
 from semise_training.data.manifest import Manifest, Sample

@@ -13,13 +13,14 @@ from pathlib import Path
 from PIL import Image
 
 from semise_sdk.errors import DataError, ImageReadError
+from semise_sdk.spec import SplitName
 from semise_sdk.system.atomic import atomic_file
 from semise_sdk.system.machine import usable_cores
 from semise_sdk.system.progress import Reporter
 from semise_training.data.importers.imported import Failure, Imported, manifest_of, write_manifest
 from semise_training.data.importers.mammogram import read_mammogram, require_pydicom
 from semise_training.data.importers.official import official_table, refuse
-from semise_training.data.manifest import Manifest, Sample, SplitName
+from semise_training.data.manifest import Manifest, Sample
 from semise_training.data.splits.split import split
 
 TABLE = "breast-level_annotations.csv"

@@ -1,23 +1,18 @@
 """Splits: stratified by severity, whole groups only, the same on every machine for the same seed."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import get_args
 
 from semise_sdk.errors import ConfigError, DataError
-from semise_sdk.system.atomic import write_text
-from semise_training.data.manifest import Manifest, Sample, SplitName, load_manifest
-from semise_training.data.splits.blocks import Block, allot, blocks_of
+from semise_sdk.spec import SPLIT_NAMES, SplitName
+from semise_training.data.manifest import Manifest
+from semise_training.data.splits.allotment import allot
+from semise_training.data.splits.blocks import Block, blocks_of
 
 Assignment = tuple[SplitName, ...]
 
 DEFAULT_FRACTIONS: Mapping[SplitName, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
 FOLD_FRACTIONS: Mapping[SplitName, float] = {"val": 0.15}
-
-_COLUMNS = ("image", "severity", "label", "group", "split")
 
 
 def split(
@@ -25,7 +20,7 @@ def split(
     *,
     seed: int,
     fractions: Mapping[SplitName, float] = DEFAULT_FRACTIONS,
-    pixel_hashes: Sequence[str | None] | None = None,
+    blocks: Sequence[Block] | None = None,
 ) -> Assignment:
     """Returns the part of each sample, stratified by severity, with no group cut and every grade in every part.
 
@@ -36,8 +31,8 @@ def split(
         manifest: The images.
         seed: The draw; a group's place in it depends on the seed and its name only, not on the machine or row order.
         fractions: Share of the labeled images of each part; may name ``calibration`` as a fourth part.
-        pixel_hashes: One key per sample. Groups that share a key are kept together, so that the same picture under
-            two names never ends up in two parts.
+        blocks: The groups that stay together, such as those that hold the same picture under two names (see
+            :func:`blocks_of`); each group alone by default.
 
     Raises:
         DataError: a grade has fewer groups than there are parts, or the manifest names splits for some rows only.
@@ -47,7 +42,7 @@ def split(
     if manifest.names_splits:
         return _named_splits(manifest, shares)
     what = f"a split into {', '.join(shares)}"
-    blocks = blocks_of(manifest, pixel_hashes)
+    blocks = blocks_of(manifest) if blocks is None else blocks
     _refuse_scarcity(manifest, blocks, len(shares), what)
     assignment = _assignment(manifest, blocks, allot(blocks, shares, draw=str(seed)))
     _refuse_uncovered(manifest, assignment, shares, what)
@@ -61,12 +56,12 @@ def folds(
     seed: int,
     n: int = 5,
     fractions: Mapping[SplitName, float] = FOLD_FRACTIONS,
-    pixel_hashes: Sequence[str | None] | None = None,
+    blocks: Sequence[Block] | None = None,
 ) -> Assignment:
     """Returns the part of each sample in cross-validation: ``test`` is fold ``fold`` of ``n``, the rest is divided.
 
     The test parts of the ``n`` folds are disjoint and cover every labeled image. Splits that the manifest names are
-    not looked at. Unlabeled images and ``pixel_hashes`` are treated as :func:`split` does.
+    not looked at. Unlabeled images and ``blocks`` are treated as :func:`split` does.
 
     Args:
         manifest: The images.
@@ -74,7 +69,7 @@ def folds(
         seed: The draw of the folds, and of what is divided in each.
         n: Number of folds.
         fractions: Share of all labeled images of each part beside ``train`` and ``test``.
-        pixel_hashes: One key per sample; see :func:`split`.
+        blocks: The groups that stay together; see :func:`split`.
 
     Raises:
         DataError: a grade has too few groups.
@@ -84,7 +79,7 @@ def folds(
         raise ConfigError(f"expected at least 2 folds and a fold of 0 to one less, found fold {fold} of {n}")
     shares = _shares_of_rest(fractions, n)
     what = f"cross-validation with {n} folds"
-    blocks = blocks_of(manifest, pixel_hashes)
+    blocks = blocks_of(manifest) if blocks is None else blocks
     _refuse_scarcity(manifest, blocks, max(n, len(shares) + 1), what)
     fold_of = allot(blocks, {str(index): 1 / n for index in range(n)}, draw=str(seed))
     tested: dict[str, SplitName] = {name: "test" for name, index in fold_of.items() if index == str(fold)}
@@ -94,54 +89,9 @@ def folds(
     return assignment
 
 
-def without_split(manifest: Manifest) -> list[Sample]:
-    """Returns the labeled samples that name no split."""
-    return [sample for sample in manifest.samples if sample.severity is not None and sample.split is None]
-
-
-def absent_parts(manifest: Manifest, parts: Iterable[SplitName]) -> list[SplitName]:
-    """Returns the parts that no labeled row of the manifest names."""
-    named = {sample.split for sample in manifest.samples if sample.severity is not None}
-    return [part for part in parts if part not in named]
-
-
-def write_split(path: Path, manifest: Manifest, assignment: Assignment) -> None:
-    """Writes ``image,severity,label,group,split``, one row per sample, whole or not at all; raises OutputError."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for sample, part in zip(manifest.samples, assignment, strict=True):
-        severity = "" if sample.severity is None else sample.severity
-        label = "" if sample.severity is None else manifest.labels[sample.severity]
-        writer.writerow((manifest.name_of(sample), severity, label, sample.group, part))
-    write_text(path, text.getvalue())
-
-
-def read_split(path: Path, manifest: Manifest) -> Assignment:
-    """Returns the assignment that :func:`write_split` wrote.
-
-    Raises:
-        DataError: the file is damaged, or it is not about exactly the images of ``manifest``.
-    """
-    written = load_manifest(path, root=manifest.root)
-    part_of = {sample.image: sample.split for sample in written.samples if sample.split is not None}
-    images = {sample.image for sample in manifest.samples}
-    unwritten = [sample for sample in manifest.samples if sample.image not in part_of]
-    problems = [f"row {one.row}: {manifest.name_of(one)} has no split in {path.name}" for one in unwritten]
-    gone = [sample for sample in written.samples if sample.image not in images]
-    problems += [f"{written.name_of(one)} is no longer in {manifest.path.name}" for one in gone]
-    if problems:
-        raise DataError(
-            f"expected {path} and {manifest.path} to name the same images, found {len(problems)} differences "
-            f"(first: {problems[0]}); the data changed after the split was written",
-            problems=problems,
-        )
-    return tuple(part_of[sample.image] for sample in manifest.samples)
-
-
 def _checked(fractions: Mapping[SplitName, float]) -> dict[SplitName, float]:
     """Returns the parts that get something; raises ConfigError unless they are parts and add up to 1."""
-    unknown = [part for part in fractions if part not in get_args(SplitName)]
+    unknown = [part for part in fractions if part not in SPLIT_NAMES]
     fit = all(0 <= share <= 1 for share in fractions.values()) and fractions.get("train", 0) > 0
     if unknown or not fit or not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
         found = ", ".join(f"{part} {share:g}" for part, share in fractions.items())
@@ -161,7 +111,7 @@ def _shares_of_rest(fractions: Mapping[SplitName, float], n: int) -> dict[SplitN
 
 
 def _named_splits(manifest: Manifest, shares: Mapping[SplitName, float]) -> Assignment:
-    unnamed, absent = without_split(manifest), absent_parts(manifest, shares)
+    unnamed, absent = manifest.without_split, manifest.absent_parts(shares)
     problems = [f"row {sample.row}: {manifest.name_of(sample)} names no split" for sample in unnamed]
     problems += [f"no labeled row names {part}" for part in absent]
     if problems:
