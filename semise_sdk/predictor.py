@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from semise_sdk.severity.ranks import ranked
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import Decoding, ModelInfo, Precision
 from semise_sdk.system.machine import usable_cores
+from semise_sdk.system.progress import Reporter, reported
 from semise_sdk.timeline import Timeline, Visit, timeline_rows
 
 Reference = Images | ReferenceBank
@@ -235,15 +236,23 @@ class Predictor:
             precision=self.precision,
         )
 
-    def timeline(self, visits: Iterable[Visit], *, reference: Reference | None = None) -> Timeline:
+    def timeline(
+        self, visits: Iterable[Visit], *, reference: Reference | None = None, reporter: Reporter | None = None
+    ) -> Timeline:
         """Returns the images of patients over time, with the change since the first and the previous day.
 
         Args:
             visits: The images with their patients and dates, as :func:`semise_sdk.timeline.read_visits` reads them.
             reference: As in :meth:`rank`; intervals take at least two different images.
+            reporter: What is told of each image that is scored; None for nothing.
         """
+
+        def score(images: Sequence[Source]) -> Iterable[Severity]:
+            scored = self.iter_severity(images, reference=reference)
+            return scored if reporter is None else reported(scored, reporter, label="scoring", total=len(images))
+
         return Timeline(
-            rows=timeline_rows(tuple(visits), lambda images: self.iter_severity(images, reference=reference)),
+            rows=timeline_rows(tuple(visits), score),
             reference=describe_reference(reference),
             backend=self.backend,
             precision=self.precision,

@@ -7,22 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Protocol, TextIO, TypeVar, get_args
-
-import typer
+from typing import Protocol, TypeVar, get_args
 
 from semise_sdk.cli.console import say, stderr, tracked
 from semise_sdk.cli.messages import spoken
+from semise_sdk.cli.options import Engine
 from semise_sdk.cli.project import newest_bundle
-from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OptionError, OutputError
+from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OptionError
 from semise_sdk.images.readers import FoundImage, find_images, scan_images
 from semise_sdk.predictor import Predictor
 from semise_sdk.results import INTENDED_USE, RankedImage, Ranking, Status
 from semise_sdk.spec import PRECISIONS, Decoding, Precision
-from semise_sdk.tables.write import LAYOUTS, Header, Layout, layout_of, text_file
+from semise_sdk.tables.write import Header
 
 BUNDLE_VARIABLE = "SEMISE_BUNDLE"
 ATTENTION: tuple[tuple[Status, str], ...] = (("abstain", "not scored and for a human"), ("review", "to be looked at"))
@@ -34,21 +31,6 @@ class _Answer(Protocol):
 
 
 Answer = TypeVar("Answer", bound=_Answer)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """The options that say what computes."""
-
-    bundle: Path | None
-    backend: str
-    device: str
-    batch_size: int | None
-    threads: int | None
-    precision: str
-    isolate: bool = True
-    public_key: Path | None = None
-    decode: str = "argmax"
 
 
 class Batch:
@@ -255,39 +237,3 @@ def placed_images(
         for place, argument in enumerate(arguments)
         for found in find(argument)
     )
-
-
-def chosen_layout(layout: str | None, out: Path | None, *, as_json: bool, default: Layout = "csv") -> Layout:
-    """Returns how results are written: as asked, else as the suffix of ``out`` says; raises OptionError."""
-    if as_json and layout not in (None, "json"):
-        raise OptionError("--json or another --format", f"--json and --format {layout}", "keep one")
-    for known in LAYOUTS:
-        if known == ("json" if as_json else layout):
-            return known
-    if layout is not None:
-        raise OptionError(f"--format {', '.join(LAYOUTS)}", repr(layout))
-    return layout_of(out, default)
-
-
-@contextmanager
-def result_stream(out: Path | None) -> Iterator[TextIO]:
-    """Yields where results are written: standard output, or a file that appears when it is complete.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    if out is not None:
-        with text_file(out) as stream:
-            yield stream
-        return
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", newline="")
-    try:
-        yield sys.stdout
-        sys.stdout.flush()
-    except BrokenPipeError as error:
-        # The reader left, as `| head` does: nothing more to do, and nothing that a late flush could complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(EXIT_OK) from error
-    except OSError as error:
-        raise OutputError(f"could not write to standard output: {error.strerror}; free space") from error

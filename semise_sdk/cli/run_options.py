@@ -1,5 +1,6 @@
 """How a command speaks of its inputs, ``--phi`` and ``--phi-key``, and that it is a run: ``--run`` and ``--part``."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,10 @@ from semise_sdk.privacy import Phi, Privacy, parse_phi, read_key
 
 KEY_VARIABLE = "SEMISE_PHI_KEY"
 
-RunOption = Annotated[
-    Path | None,
-    typer.Option("--run", help="Folder of a run that goes on after a kill, with its journal and audit trail."),
-]
-PartOption = Annotated[
-    str | None, typer.Option("--part", help="i/n: with --run, only this share of the images; see semise merge.")
-]
 PhiOption = Annotated[
     str | None,
     typer.Option(
-        "--phi",
-        envvar=PHI_VARIABLE,
-        help="keep, hash or drop names in journal, audit and messages (hash by default with --run); when given, in the "
-        "results too.",
+        "--phi", envvar=PHI_VARIABLE, help="keep, hash or drop names in results and messages.", show_default="keep"
     ),
 ]
 KeyOption = Annotated[
@@ -38,15 +29,6 @@ KeyOption = Annotated[
     typer.Option(
         "--phi-key", envvar=KEY_VARIABLE, help="File of the key for --phi hash; phi.key in the run folder by default."
     ),
-]
-ResultPhiOption = Annotated[
-    str | None,
-    typer.Option(
-        "--phi", envvar=PHI_VARIABLE, help="keep, hash or drop names in results and messages.", show_default="keep"
-    ),
-]
-ResultKeyOption = Annotated[
-    Path | None, typer.Option("--phi-key", envvar=KEY_VARIABLE, help="File of the key for --phi hash.")
 ]
 
 
@@ -60,22 +42,38 @@ Named = TypeVar("Named", bound=_Named)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of a run, or of a command that is none, as they were given."""
+    """The options of a command that may be a run."""
 
-    phi: str | None
-    key: Path | None
-    run: Path | None = None
-    part: str | None = None
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a run that goes on after a kill, with its journal and audit trail.")
+    ] = None
+    part: Annotated[
+        str | None, typer.Option(help="i/n: with --run, only this share of the images; see semise merge.")
+    ] = None
+    phi: Annotated[
+        str | None,
+        typer.Option(
+            envvar=PHI_VARIABLE,
+            help="keep, hash or drop names in journal, audit and messages (hash by default with --run); when given, in "
+            "the results too.",
+        ),
+    ] = None
+    key: KeyOption = None
 
     def __post_init__(self) -> None:
-        if self.run is None and self.part is not None:
+        if self.run is not None:
+            return
+        if self.part is not None:
             raise OptionError("--run with --part", "none", "give each part a folder of its own")
-        if self.run is None and self.phi == "hash" and self.key is None:
+        if self.phi == "hash" and self.key is None:
             raise OptionError(
                 "--phi-key with --phi hash (or SEMISE_PHI)", "none", "name the file of one, or --phi keep"
             )
-        if self.run is None:
-            _ = self.results  # a policy or key that cannot be used is said before hours of work
+        _ = self.results  # a policy or key that cannot be used is said before hours of work
+        # A key of the environment is a site's default; one that is typed asks for pseudonyms.
+        is_typed = self.key is not None and self.key != Path(os.environ.get(KEY_VARIABLE, ""))
+        if is_typed and self.phi != "hash":
+            raise OptionError("--phi hash with --phi-key", f"--phi {self.phi or 'keep'}", "leave the key out, or hash")
 
     @property
     def policy(self) -> Phi:
@@ -117,6 +115,18 @@ class RunOptions:
         for number, (found, answer) in enumerate(answers, start=1):
             shown = privacy.veiled(answer, number=number, path=found.path)
             yield FoundImage(found.path, shown.file), shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamingOptions(RunOptions):
+    """The options of a command that is never a run: how its results name the images."""
+
+    run: None = None
+    part: None = None
+    phi: PhiOption = None
+    key: Annotated[
+        Path | None, typer.Option("--phi-key", envvar=KEY_VARIABLE, help="File of the key for --phi hash.")
+    ] = None
 
 
 def reference_name(reference: Path | None, phi: Phi) -> str:

@@ -1,6 +1,9 @@
 """How long work tells its caller what it does, without printing."""
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Reporter(Protocol):
@@ -27,3 +30,11 @@ class SilentReporter:
 
     def say(self, message: str) -> None:
         """Drops it."""
+
+
+def reported(items: Iterable[Item], reporter: Reporter, *, label: str, total: int) -> Iterator[Item]:
+    """Yields ``items`` while ``reporter`` is told of each."""
+    reporter.start(label, total)
+    for item in items:
+        reporter.step("")
+        yield item

@@ -28,6 +28,7 @@ from semise_sdk.cli.console import (
     stdout,
     writing,
 )
+from semise_sdk.cli.option_groups import refuse_given
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import EXIT_OK, EXIT_USAGE, ConfigError, DataError
 from semise_sdk.images.readers import find_images
@@ -59,11 +60,13 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle folder or a .semise file.")],
     images: Annotated[
         Path | None,
         typer.Argument(help="A folder of images, or a manifest with labels; phantoms by default, for speed only."),
     ] = None,
+    *,
     columns: Annotated[str, typer.Option(help="Other headers of the manifest, as image=file,group=patient.")] = "",
     backend: Annotated[list[str] | None, typer.Option(help="Backend, repeatable; all by default.")] = None,
     device: Annotated[str | None, typer.Option(help="Device of them; each that a backend knows by default.")] = None,
@@ -84,6 +87,11 @@ def bench(
     """Measures a bundle on this machine, row after row; exit code 2 when no row could run."""
     if plot is not None:
         require_matplotlib()
+    is_manifest = images is not None and images.suffix in MANIFEST_SUFFIXES
+    if images is None or is_manifest:
+        refuse_given(context, "without a folder of images", "it is for unlabeled images", names=("--max-images",))
+    if not is_manifest:
+        refuse_given(context, "without a manifest", "leave it out, or name the manifest", names=("--columns",))
     paths, truth = benched_images(bundle, images, columns=columns, public_key=public_key)
     request = Request(
         bundle=bundle,

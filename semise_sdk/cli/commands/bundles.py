@@ -17,7 +17,7 @@ from semise_sdk.calibration import NO_CALIBRATION
 from semise_sdk.cli.batch import find_bundle
 from semise_sdk.cli.commands.export import parity_table
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, print_json, stdout
-from semise_sdk.errors import EXIT_OK, EXIT_USAGE
+from semise_sdk.errors import EXIT_OK, EXIT_USAGE, OptionError
 from semise_sdk.images.readers.dicom import PIP, Support, dicom_support
 from semise_sdk.spec import ModelInfo
 from semise_sdk.system.machine import has_nvidia_gpu, usable_cores, usable_memory
@@ -39,6 +39,8 @@ def info(
     """Prints what a bundle is: its model, its graphs, its parity figures and where it comes from."""
     path = find_bundle(bundle)
     if is_run(path) and not (path / MANIFEST).exists():
+        if public_key is not None:
+            raise OptionError("a bundle with --public-key", f"run folder {path}", "semise export and semise sign it")
         model = open_run(path).model
         if as_json:
             print_json({"model": model.to_json()})

@@ -10,6 +10,7 @@ from rich.text import Text
 from semise_sdk.bundle import Bundle
 from semise_sdk.calibration import DEFAULT_ALPHA, Calibration, check_alpha, natural_limits
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout, tracked
+from semise_sdk.cli.options import Columns
 from semise_sdk.errors import DataError
 from semise_sdk.predictor import Predictor
 from semise_sdk.workflows.calibrate import (
@@ -38,7 +39,8 @@ def calibrate_bundle(
     data: Annotated[
         Path, typer.Argument(help="Manifest of the site's images, as for training; severity may be empty.")
     ],
-    columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
+    *,
+    columns: Columns = "",
     alpha: Annotated[float, typer.Option(help="Share of images whose grade set may miss the true grade.")] = (
         DEFAULT_ALPHA
     ),

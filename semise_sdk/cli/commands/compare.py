@@ -1,17 +1,18 @@
 """``semise compare``: every system under one protocol, cell by cell, and the tables made of the cells."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from semise_sdk.cli.commands.train import encoder_options, given_options, manifest_options, project_settings
 from semise_sdk.cli.console import JsonOption, QuietOption, print_json, progress, say, stdout
+from semise_sdk.cli.option_groups import refuse_given, with_groups
 from semise_sdk.cli.project import Project, load_project
 from semise_sdk.cli.reporter import ConsoleReporter, OneBarReporter
 from semise_sdk.cli.requirements import training_installed
+from semise_sdk.cli.training_options import TrainingOptions
 from semise_sdk.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -23,47 +24,59 @@ PARTS = ("test", "val")
 SHOWN = ("macro_f1", "maee", "kendall_tau", "auroc_healthy", "dice")
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("compare")(compare)
+# The options that --report-only uses.
+OF_THE_TABLES = ("--report-only", "--methods", "--variant", "--out", "--parts", "--repeats", "--json", "--quiet")
 
 
-def compare(
-    data: Annotated[Path | None, typer.Argument(help="Manifest (CSV or JSONL); semise.toml's by default.")] = None,
-    methods: Annotated[str, typer.Option(help="Methods, as majority,imagenet,semise.")] = "",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """Which cells there are."""
+
+    methods: Annotated[str, typer.Option(help="Methods, as majority,imagenet,semise.")] = ""
     variants: Annotated[
         list[str] | None,
         typer.Option("--variant", help="A row of its own, as NAME:method=semise,phase2.alpha=0.2; repeatable."),
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Cross-validation with that many folds.")] = 0,
+    ] = None
+    folds: Annotated[int, typer.Option(help="Cross-validation with that many folds.")] = 0
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Encoder seeds; without --folds also of as many random splits. 1 or 3.")
-    ] = None,
-    only_fold: Annotated[int | None, typer.Option(help="Compute this fold alone, from 0.")] = None,
+    ] = None
+    only_fold: Annotated[int | None, typer.Option(help="Compute this fold alone, from 0.")] = None
     alphas: Annotated[
         str, typer.Option(help="Values of phase2.alpha that semise chooses among on validation data, as 0,0.1,0.5.")
-    ] = "",
+    ] = ""
     label_fractions: Annotated[
         str, typer.Option(help="Shares of the training labels to learn from as well, as 0.05,0.25.")
-    ] = "",
+    ] = ""
     fraction_methods: Annotated[
         str, typer.Option(help="Rows that learn from those; semise, semise-labeled and supervised by default.")
-    ] = "",
-    head_seeds: Annotated[int, typer.Option(min=1, max=50, help="Classifiers trained with each loss.")] = 5,
-    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Train a U-Net where there are masks.")] = True,
+    ] = ""
+    head_seeds: Annotated[int, typer.Option(min=1, max=50, help="Classifiers trained with each loss.")] = 5
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Train a U-Net where there are masks.")] = True
     passes: Annotated[
         float, typer.Option(min=0.1, help="Budget of every system: image views for each labeled training image.")
-    ] = 26.0,
-    preset: Annotated[str | None, typer.Option(help="recommended or faithful.")] = None,
-    columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
-    encoder: Annotated[str | None, typer.Option(help="timm model name; resnet50.tv_in1k by default.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Encoder weights, .safetensors with timm's names.")] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
-    size: Annotated[int | None, typer.Option(help="Canvas size in pixels.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    ] = 26.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellOptions(TrainingOptions):
+    """The settings that all cells share."""
+
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of all cells, as phase2.epochs=20; repeatable.")
-    ] = None,
+    ] = None
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("compare")(with_groups(compare))
+
+
+def compare(
+    context: typer.Context,
+    *,
+    asked: PlanOptions,
+    cells: CellOptions,
     out: Annotated[Path, typer.Option(help="The comparison's folder.")] = Path("comparison"),
     part: Annotated[
         str,
@@ -91,31 +104,12 @@ def compare(
         raise ConfigError(f"expected --parts test or val, found {part!r}")
     outcome, shown = None, frozenset[str]()
     if report_only:
+        refuse_given(context, "beside --report-only", "the cells are there already; leave it out", but=OF_THE_TABLES)
         # semise-labeled, which no option can name, goes with semise.
-        shown = frozenset(row.name for row in rows_of(_words(methods), variants or [], with_fractions=True))
+        rows = rows_of(_words(asked.methods), asked.variants or [], with_fractions=True)
+        shown = frozenset(row.name for row in rows)
     else:
-        project = load_project(Path.cwd())
-        options: dict[str, object] = {
-            "encoder": encoder_options(encoder, weights, from_scratch=from_scratch),
-            "input": {"size": size},
-            "runtime": {"device": device},
-            "data": manifest_options(data, columns, project),
-        }
-        plan = _plan(
-            _words(methods),
-            variants or [],
-            given_options(options),
-            settings or [],
-            project,
-            folds=folds,
-            seeds=seeds,
-            only_fold=only_fold,
-            alphas=_numbers(alphas, "--alphas"),
-            fractions=_numbers(label_fractions, "--label-fractions"),
-            fraction_methods=_words(fraction_methods),
-            preset=preset,
-            protocol=(head_seeds, masks, passes),
-        )
+        plan = _plan(asked, cells, load_project(Path.cwd()))
         outcome = _run(plan, out, redo=redo, keep_runs=keep_runs, quiet=quiet)
     if outcome is None or outcome.computed or outcome.kept:
         tables = report(out, part=part, repeats=repeats, rows=shown)
@@ -124,40 +118,24 @@ def compare(
         _refuse_failures(outcome)
 
 
-def _plan(
-    methods: Sequence[str],
-    variants: Sequence[str],
-    options: dict[str, object],
-    settings: Sequence[str],
-    project: Project | None,
-    *,
-    folds: int,
-    seeds: int | None,
-    only_fold: int | None,
-    alphas: tuple[float, ...],
-    fractions: tuple[float, ...],
-    fraction_methods: tuple[str, ...],
-    preset: str | None,
-    protocol: tuple[int, bool, float],
-) -> "Plan":
+def _plan(asked: PlanOptions, cells: CellOptions, project: Project | None) -> "Plan":
     from semise_training.compare.cells.plan import Plan, Protocol
     from semise_training.compare.cells.rows import LABELED_ONLY, refuse_planned, rows_of
-    from semise_training.config import merge, parse_assignments
+    from semise_training.config import parse_assignments
 
-    of_project, its_preset = project_settings(project)
-    assigned = parse_assignments(settings)
-    refuse_planned(assigned, "--set")
-    head_seeds, masks, passes = protocol
+    refuse_planned(parse_assignments(cells.settings or []), "--set")
+    fractions = _numbers(asked.label_fractions, "--label-fractions")
+    fraction_methods = _words(asked.fraction_methods)
     with_fractions = bool(fractions) and (not fraction_methods or LABELED_ONLY in fraction_methods)
     return Plan(
-        rows=rows_of(methods, variants, with_fractions=with_fractions),
-        settings=merge(merge(of_project, options), assigned),
-        preset=preset or its_preset,
-        protocol=Protocol(head_seeds=head_seeds, masks=masks, passes=passes),
-        folds=folds,
-        seeds=(1 if folds else 3) if seeds is None else seeds,
-        only_fold=only_fold,
-        alphas=alphas,
+        rows=rows_of(_words(asked.methods), asked.variants or [], with_fractions=with_fractions),
+        settings=cells.overrides(project, {}),
+        preset=cells.preset_of(project),
+        protocol=Protocol(head_seeds=asked.head_seeds, masks=asked.masks, passes=asked.passes),
+        folds=asked.folds,
+        seeds=(1 if asked.folds else 3) if asked.seeds is None else asked.seeds,
+        only_fold=asked.only_fold,
+        alphas=_numbers(asked.alphas, "--alphas"),
         label_fractions=fractions,
         fraction_rows=fraction_methods,
     )

@@ -9,10 +9,11 @@ import typer
 from rich import box
 from rich.table import Table
 
-from semise_sdk.cli.batch import Engine, found_images, open_predictor
-from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, stdout
-from semise_sdk.cli.options import Backend, BundleOption, Device, PrecisionOption, Reference, Threads
-from semise_sdk.cli.run_options import ResultKeyOption, ResultPhiOption, RunOptions
+from semise_sdk.cli.batch import found_images, open_predictor
+from semise_sdk.cli.console import JsonOption, QuietOption, print_json, printable, stdout
+from semise_sdk.cli.option_groups import Without, with_groups
+from semise_sdk.cli.options import Engine, Reference
+from semise_sdk.cli.run_options import NamingOptions
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED
 from semise_sdk.images.readers import FoundImage
 from semise_sdk.reports.comparison import comparison_document, comparison_sentence
@@ -23,22 +24,17 @@ from semise_sdk.system.atomic import write_text
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("compare-images")(compare_images)
+    app.command("compare-images")(with_groups(compare_images))
 
 
 def compare_images(
     first: Annotated[Path, typer.Argument(help="One image.", show_default=False)],
     second: Annotated[Path, typer.Argument(help="The other.", show_default=False)],
+    *,
     reference: Reference = None,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: PrecisionOption = "fp32",
-    threads: Threads = None,
-    public_key: PublicKeyOption = None,
+    engine: Annotated[Engine, Without("batch_size", "isolate", "decode")],
     out: Annotated[Path | None, typer.Option(help="File for the comparison, as JSON.")] = None,
-    phi: ResultPhiOption = None,
-    phi_key: ResultKeyOption = None,
+    naming: NamingOptions,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -47,20 +43,10 @@ def compare_images(
     Both are measured from the same resamples of the references: the interval of their difference shows whether other
     healthy images would have given another order.
     """
-    options = RunOptions(phi=phi, key=phi_key)
     images = tuple(found_images((first, second)))  # both are there before a model is loaded
-    engine = Engine(
-        bundle=bundle,
-        backend=backend,
-        device=device,
-        batch_size=None,
-        threads=threads,
-        precision=precision,
-        public_key=public_key,
-    )
     with open_predictor(engine, quiet=quiet) as predictor:
         compared = predictor.compare_images(first, second, reference=reference)
-        comparison = _named(replace(compared, reference=options.described(reference)), images, options)
+        comparison = _named(replace(compared, reference=naming.described(reference)), images, naming)
         document = comparison_document(comparison, bundle=predictor.name)
     if out is not None:
         write_text(out, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -76,12 +62,12 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _named(comparison: ImageComparison, images: tuple[FoundImage, ...], options: RunOptions) -> ImageComparison:
+def _named(comparison: ImageComparison, images: tuple[FoundImage, ...], naming: NamingOptions) -> ImageComparison:
     """Returns the comparison with its images called as the results may call them: by a pseudonym, that of ``rank``."""
-    if options.names_results:
+    if naming.names_results:
         return comparison
     first, second = (
-        options.results.veiled(replace(answer, file=found.file), number=number, path=found.path)
+        naming.results.veiled(replace(answer, file=found.file), number=number, path=found.path)
         for number, (found, answer) in enumerate(zip(images, (comparison.first, comparison.second), strict=True), 1)
     )
     return replace(comparison, first=first, second=second)

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from semise_sdk.cli.batch import parse_precision
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, say, stdout, tracked
-from semise_sdk.errors import ConfigError, DataError
+from semise_sdk.cli.options import Columns
+from semise_sdk.errors import ConfigError, DataError, OptionError
 from semise_sdk.metrics import Estimate
 from semise_sdk.metrics.evaluation import EvaluationReport
 from semise_sdk.metrics.evaluation import evaluate as measure
@@ -32,7 +33,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run folder or a bundle.")],
     data: Annotated[Path | None, typer.Argument(help="A manifest; a run's own by default.")] = None,
-    columns: Annotated[str, typer.Option(help="Other headers, as image=file,group=patient.")] = "",
+    *,
+    columns: Columns = "",
     part: Annotated[
         str | None, typer.Option("--split", help="train, val, test, calibration or all; a run's test by default.")
     ] = None,
@@ -48,6 +50,8 @@ def evaluate(
 
     No gate leaves an image out, and probabilities are the classifier's own.
     """
+    if data is None and columns:
+        raise OptionError("DATA with --columns", "none", "name its manifest; a run knows the headers of its own")
     is_run = (model / "checkpoint").is_dir()
     chosen = "pytorch" if is_run and backend == "auto" else backend
     with Predictor.open(

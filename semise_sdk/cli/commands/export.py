@@ -11,6 +11,7 @@ from semise_sdk.bundle import SUFFIX, Bundle
 from semise_sdk.bundle.signing import own_work
 from semise_sdk.cli.batch import parse_precision
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, print_json, printable, say, stdout
+from semise_sdk.cli.option_groups import refuse_given
 from semise_sdk.cli.project import newest_run
 from semise_sdk.cli.reporter import reporting
 from semise_sdk.errors import ConfigError
@@ -56,6 +57,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path | None, typer.Argument(help="A run folder; the project's newest by default.")] = None,
+    *,
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle; RUN/bundle by default.")] = None,
     precision: Annotated[
         list[str] | None,
@@ -109,7 +111,9 @@ def _build_engines(folder: Path, *, reporter: Reporter) -> tuple["EngineRow", ..
 
 
 def verify(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle folder or a .semise file.")],
+    *,
     backend: Annotated[str, typer.Option(help="all, or one that semise doctor lists.")] = "all",
     device: Annotated[str, typer.Option(help="Device of a backend that is named.")] = "auto",
     precision: Annotated[str, typer.Option(help="Precision on a backend that is named.")] = "fp32",
@@ -122,6 +126,8 @@ def verify(
     Where a key is required, the bundle must be signed by it.
     """
     if backend == "all":
+        names = ("--device", "--precision")
+        refuse_given(context, "with --backend all", "name one backend that semise doctor lists", names=names)
         reports, skipped = replay_all(bundle, public_key=public_key)
     else:
         chosen = parse_precision(precision)

@@ -11,8 +11,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from semise_sdk.bundle import Bundle
-from semise_sdk.cli.batch import Batch, placed_images, result_stream
+from semise_sdk.cli.batch import Batch, placed_images
 from semise_sdk.cli.console import JsonOption, PublicKeyOption, print_json, say, stdout
+from semise_sdk.cli.option_groups import refuse_given
+from semise_sdk.cli.output import Output
 from semise_sdk.cli.run_options import KeyOption, RunOptions, reference_name
 from semise_sdk.cli.worklist import write_report
 from semise_sdk.errors import EXIT_OK, EXIT_PARITY_FAILED, EXIT_SOME_ROWS_FAILED
@@ -27,7 +29,7 @@ from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Classification, Severity
 from semise_sdk.severity.ranks import numbered
 from semise_sdk.severity.reference_bank import ReferenceBank
-from semise_sdk.tables.write import Layout, answer_row, write_ranked, write_rows
+from semise_sdk.tables.write import answer_row, write_ranked, write_rows
 from semise_sdk.version import __version__
 
 
@@ -90,37 +92,38 @@ def rank_run(
     bank: ReferenceBank,
     *,
     reference: Path | None,
-    out: Path | None,
-    layout: Layout,
+    output: Output,
     report: Path | None = None,
 ) -> int:
     """Does the work of ``rank --run``; returns the exit code."""
     predictor = batch.predictor
-    header = batch.header(options.described(reference))
+    header, labels = batch.header(options.described(reference)), predictor.model.grade_labels
     with open_ledger(batch, Severity, options, reference=reference, bank=bank) as ledger:
         _answer(batch, ledger, "ranking", lambda found: predictor.iter_severity(found, reference=bank))
-        with result_stream(out) as stream:
+        with output.stream() as stream:
             rows = numbered(ledger.ranked(is_named=options.names_results))
-            write_ranked(rows, stream, layout=layout, header=header, labels=predictor.model.grade_labels)
+            write_ranked(rows, stream, layout=output.chosen_layout(), header=header, labels=labels)
         if report is not None:
             ranking = batch.ranking(numbered(ledger.ranked()), options.described(reference))
             write_report(batch, ranking, Places.of(ledger.placed()), bank=bank, reference=reference, path=report)
         return _finish(batch, ledger)
 
 
-def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], out: Path | None, layout: Layout) -> int:
+def classify_run(batch: Batch, options: RunOptions, *, columns: Sequence[str], output: Output) -> int:
     """Does the work of ``classify --run``; returns the exit code."""
     labels = batch.predictor.model.labels
     with open_ledger(batch, Classification, options, reference=None, bank=None) as ledger:
         _answer(batch, ledger, "classifying", batch.predictor.iter_classify)
         rows = (answer_row(answer, labels) for answer in ledger.by_name(is_named=options.names_results))
-        with result_stream(out) as stream:
-            write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
+        with output.stream() as stream:
+            write_rows(rows, stream, columns=columns, layout=output.chosen_layout(), header=batch.header())
         return _finish(batch, ledger)
 
 
 def verify_run_command(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A folder of --run.")],
+    *,
     images: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[IMAGES...]", help="The images as they were given, to be hashed again."),
@@ -135,9 +138,14 @@ def verify_run_command(
 
     Exit code 0 when they do and the run is finished, 3 when it is unfinished, 5 when something disagrees.
     """
+    if bundle is None:
+        refuse_given(context, "without --bundle", "name the bundle that the run should be of", names=("--public-key",))
+    named = images or _remembered(run)
+    if not named:
+        refuse_given(context, "without IMAGES", "name the images, which alone need it", names=("--phi-key",))
     report = verify_run(
         run,
-        images=images_again(images or _remembered(run)),
+        images=images_again(named),
         key=phi_key,
         bundle_sha256=_bundle_sha256(bundle, public_key),
         head=head,

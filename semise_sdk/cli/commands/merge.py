@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from semise_sdk.cli.batch import Batch, Engine, chosen_layout, in_words, open_batch, result_stream
+from semise_sdk.cli.batch import Batch, in_words, open_batch
 from semise_sdk.cli.commands.ledger import images_again, reference_images
-from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption, say
-from semise_sdk.cli.options import Backend, BundleOption, Device, IsolateOption, LayoutOption, Reference, Threads
-from semise_sdk.cli.run_options import KeyOption, ResultPhiOption, reference_name
+from semise_sdk.cli.console import say
+from semise_sdk.cli.option_groups import Without, refuse_given, with_groups
+from semise_sdk.cli.options import Engine, Reference
+from semise_sdk.cli.output import Output
+from semise_sdk.cli.run_options import KeyOption, PhiOption, reference_name
 from semise_sdk.cli.worklist import check_report, write_report
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, LedgerError, OptionError
 from semise_sdk.ledger import MergedRuns, merge_runs
@@ -20,7 +23,7 @@ from semise_sdk.privacy import PHI, Phi, parse_phi
 from semise_sdk.reports.worklist import Places
 from semise_sdk.results import Ranking, Severity
 from semise_sdk.severity.ranks import numbered
-from semise_sdk.tables.write import Header, Layout, write_ranked
+from semise_sdk.tables.write import Header, write_ranked
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of --run.", show_default=False)]
 ReportOption = Annotated[
@@ -30,73 +33,70 @@ ReportOption = Annotated[
     ),
 ]
 
+# The options that only --report uses.
+OF_THE_PAGE = ("--reference", "--bundle", "--backend", "--device", "--threads", "--isolate", "--public-key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeOutput(Output):
+    """The output of ``merge``: the ranking."""
+
+    out: Annotated[Path | None, typer.Option(help="File for the ranking; standard output by default.")] = None
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("merge")(merge)
+    app.command("merge")(with_groups(merge))
 
 
 def merge(
+    context: typer.Context,
     runs: Runs,
+    *,
     images: Annotated[
         list[Path] | None,
         typer.Option("--images", help="The images that were ranked, repeatable: gives the rows their names back."),
     ] = None,
     phi_key: KeyOption = None,
-    phi: ResultPhiOption = None,
-    out: Annotated[Path | None, typer.Option(help="File for the ranking; standard output by default.")] = None,
-    layout: LayoutOption = None,
+    phi: PhiOption = None,
     report: ReportOption = None,
     reference: Reference = None,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    threads: Threads = None,
-    isolate: IsolateOption = True,
-    public_key: PublicKeyOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    engine: Annotated[Engine, Without("precision", "batch_size", "decode")],
+    output: MergeOutput,
 ) -> int:
     """Joins the parts of a run, made with rank --run FOLDER --part i/n, to the ranking that one run would give.
 
     Names are as the journals hold them, pseudonyms by default; with --images they are the files' own. --reference,
     --bundle and how it computes are for --report alone.
     """
-    chosen = chosen_layout(layout, out, as_json=as_json)
+    _ = output.chosen_layout()  # a format that there is not is said before the runs are read
     if report is not None and not images:
         raise OptionError("--images with --report", "none", "a page shows the images that were ranked")
-    check_report(report, out)
+    if report is None:
+        refuse_given(context, "without --report", "it is for the page alone, leave it out", names=OF_THE_PAGE)
+    if not images:
+        refuse_given(context, "without --images", "name the images, which alone need it", names=("--phi-key",))
+    check_report(report, output.out)
     policy = "keep" if phi is None else parse_phi(phi)
     if images and policy != "keep":
         raise OptionError(f"no --phi {policy} with --images", "both", "give --phi keep, or leave the names out")
     with merge_runs(runs, images=images_again(images), key=phi_key) as merged:
         _refuse_names(merged, policy)
         if report is None:
-            return _write(merged, out, layout=chosen, is_named=bool(images), quiet=quiet)
-        engine = Engine(
-            bundle=bundle,
-            backend=backend,
-            device=device,
-            batch_size=None,
-            threads=threads,
-            precision=merged.settings.precision,
-            isolate=isolate,
-            public_key=public_key,
-        )
-        with open_batch(images or (), engine, quiet=quiet) as batch:
-            return _write_with_page(merged, batch, out, report, layout=chosen, reference=reference)
+            return _write(merged, output, is_named=bool(images))
+        engine = replace(engine, precision=merged.settings.precision)
+        with open_batch(images or (), engine, quiet=output.quiet) as batch:
+            return _write_with_page(merged, batch, output, report, reference=reference)
 
 
-def _write_with_page(
-    merged: MergedRuns, batch: Batch, out: Path | None, report: Path, *, layout: Layout, reference: Path | None
-) -> int:
+def _write_with_page(merged: MergedRuns, batch: Batch, output: Output, report: Path, *, reference: Path | None) -> int:
     """Writes the ranking and its page, unless the run was answered from another bundle or reference."""
     predictor = batch.predictor
     _refuse_other("bundle", merged.settings.bundle_sha256, predictor.sha256)
     bank = predictor.reference_bank(reference)
     measured = sha256_of_reference(bank, reference_images(reference))
     _refuse_other("reference", merged.settings.reference_sha256, measured)
-    code = _write(merged, out, layout=layout, is_named=True, quiet=batch.is_quiet)
+    code = _write(merged, output, is_named=True)
     ranking = Ranking(
         rows=tuple(numbered(merged.ranked())),
         reference=reference_name(reference, "keep"),
@@ -133,7 +133,7 @@ def _refuse_names(merged: MergedRuns, phi: Phi) -> None:
         )
 
 
-def _write(merged: MergedRuns, out: Path | None, *, layout: Layout, is_named: bool, quiet: bool) -> int:
+def _write(merged: MergedRuns, output: Output, *, is_named: bool) -> int:
     """Writes the ranking, says how it went, and returns the exit code."""
     settings, counts = merged.settings, Counter[str]()
     header = Header(
@@ -143,13 +143,13 @@ def _write(merged: MergedRuns, out: Path | None, *, layout: Layout, is_named: bo
         reference=settings.reference,
         grade_sets=settings.grade_sets,
     )
-    with result_stream(out) as stream:
+    with output.stream() as stream:
         rows = numbered(_counted(merged.ranked(), counts))
-        write_ranked(rows, stream, layout=layout, header=header, labels=settings.labels)
+        write_ranked(rows, stream, layout=output.chosen_layout(), header=header, labels=settings.labels)
     if is_named and merged.nameless:
-        say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=quiet)
+        say(f"{merged.nameless} rows keep their pseudonym: their files are not among --images", quiet=output.quiet)
     parts = f"{len(merged.runs)} part{'s' if len(merged.runs) > 1 else ''}"
-    say(f"{in_words(counts)}, of {parts}", quiet=quiet)
+    say(f"{in_words(counts)}, of {parts}", quiet=output.quiet)
     return EXIT_SOME_ROWS_FAILED if counts["error"] else EXIT_OK
 
 

@@ -1,39 +1,20 @@
 """``semise rank|classify|segment|analyze|embed``: a bundle's answers for images."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from semise_sdk.cli.answer_rows import analysis_rows, segmentation_rows, severities
-from semise_sdk.cli.batch import Engine, chosen_layout, open_batch, result_stream
+from semise_sdk.cli.batch import open_batch
 from semise_sdk.cli.commands.ledger import classify_run, rank_run
-from semise_sdk.cli.console import JsonOption, PublicKeyOption, QuietOption
-from semise_sdk.cli.options import (
-    Backend,
-    BatchSize,
-    BundleOption,
-    Decode,
-    Device,
-    Images,
-    IsolateOption,
-    LayoutOption,
-    Maps,
-    Out,
-    PrecisionOption,
-    Reference,
-    Threads,
-)
-from semise_sdk.cli.run_options import (
-    KeyOption,
-    PartOption,
-    PhiOption,
-    ResultKeyOption,
-    ResultPhiOption,
-    RunOption,
-    RunOptions,
-)
+from semise_sdk.cli.option_groups import Without, with_groups
+from semise_sdk.cli.options import Engine, Images, Maps, Reference
+from semise_sdk.cli.output import Output
+from semise_sdk.cli.run_options import NamingOptions, RunOptions
 from semise_sdk.cli.worklist import check_report, write_report
+from semise_sdk.errors import OptionError
 from semise_sdk.reports.worklist import Places
 from semise_sdk.severity.ranks import ranked
 from semise_sdk.system.atomic import atomic_file
@@ -49,35 +30,24 @@ from semise_sdk.tables.write import (
     write_rows,
 )
 
+UngradedEngine = Annotated[Engine, Without("decode")]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     for command in (rank, classify, segment, analyze, embed):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(with_groups(command))
 
 
 def rank(
     images: Images,
+    *,
     reference: Reference = None,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: PrecisionOption = "fp32",
-    batch_size: BatchSize = None,
-    threads: Threads = None,
-    isolate: IsolateOption = True,
-    public_key: PublicKeyOption = None,
-    out: Out = None,
-    layout: LayoutOption = None,
+    engine: Engine,
     maps: Maps = None,
     report: Annotated[Path | None, typer.Option(help="FILE.html: the ranking as a page to work through.")] = None,
-    run: RunOption = None,
-    part: PartOption = None,
-    phi: PhiOption = None,
-    phi_key: KeyOption = None,
-    decode: Decode = "argmax",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    options: RunOptions,
+    output: Output,
 ) -> int:
     """Ranks images from most to least severe.
 
@@ -85,33 +55,21 @@ def rank(
     bundle's gates refuse to score come first: they need a human. Files that cannot be read come last. Both have the
     reason. With --run, the same command goes on after a kill.
     """
-    options = RunOptions(run=run, part=part, phi=phi, key=phi_key)
     options.refuse_drawings(maps=maps, report=report)
-    engine = Engine(
-        bundle=bundle,
-        backend=backend,
-        device=device,
-        batch_size=batch_size,
-        threads=threads,
-        precision=precision,
-        isolate=isolate,
-        public_key=public_key,
-        decode=decode,
-    )
-    check_report(report, out)
-    with open_batch(images, engine, quiet=quiet) as batch:
+    check_report(report, output.out)
+    with open_batch(images, engine, quiet=output.quiet) as batch:
         places = None if report is None else Places()
         bank = batch.predictor.reference_bank(reference)
-        chosen = chosen_layout(layout, out, as_json=as_json)
-        if run is not None:
-            return rank_run(batch, options, bank, reference=reference, out=out, layout=chosen, report=report)
+        layout = output.chosen_layout()
+        if options.run is not None:
+            return rank_run(batch, options, bank, reference=reference, output=output, report=report)
         answers = severities(batch, bank, options, maps=maps, places=places)
         ranking = batch.ranking(ranked(answers), options.described(reference))
-        with result_stream(out) as stream:
+        with output.stream() as stream:
             write_ranking(
                 ranking,
                 stream,
-                layout=chosen,
+                layout=layout,
                 bundle=batch.predictor.name,
                 labels=batch.predictor.model.grade_labels,
                 grade_sets=batch.grade_sets,
@@ -121,178 +79,94 @@ def rank(
         return batch.finish()
 
 
-def classify(
-    images: Images,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: PrecisionOption = "fp32",
-    batch_size: BatchSize = None,
-    threads: Threads = None,
-    isolate: IsolateOption = True,
-    public_key: PublicKeyOption = None,
-    out: Out = None,
-    layout: LayoutOption = None,
-    run: RunOption = None,
-    part: PartOption = None,
-    phi: PhiOption = None,
-    phi_key: KeyOption = None,
-    decode: Decode = "argmax",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> int:
+def classify(images: Images, *, engine: Engine, options: RunOptions, output: Output) -> int:
     """Grades each image, with the probability of every grade; with --run, sorted by file name."""
-    options = RunOptions(run=run, part=part, phi=phi, key=phi_key)
-    engine = Engine(
-        bundle=bundle,
-        backend=backend,
-        device=device,
-        batch_size=batch_size,
-        threads=threads,
-        precision=precision,
-        isolate=isolate,
-        public_key=public_key,
-        decode=decode,
-    )
-    with open_batch(images, engine, quiet=quiet) as batch:
+    with open_batch(images, engine, quiet=output.quiet) as batch:
         labels = batch.predictor.model.labels
-        chosen = chosen_layout(layout, out, as_json=as_json)
+        layout = output.chosen_layout()
         columns = classification_columns(labels)
-        if run is not None:
-            return classify_run(batch, options, columns=columns, out=out, layout=chosen)
+        if options.run is not None:
+            return classify_run(batch, options, columns=columns, output=output)
         answers = options.named(batch.answers("classifying", batch.predictor.iter_classify))
         rows = (answer_row(answer, labels) for _, answer in answers)
-        with result_stream(out) as stream:
-            write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
+        with output.stream() as stream:
+            write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
         return batch.finish()
 
 
 def segment(
     images: Images,
+    *,
     masks: Annotated[Path, typer.Option(help="Folder for the masks, PNG of 0 and 255 at the image's size.")] = Path(
         "masks"
     ),
     overlays: Annotated[Path | None, typer.Option(help="Folder for each mask drawn over its image, as PNG.")] = None,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: PrecisionOption = "fp32",
-    batch_size: BatchSize = None,
-    threads: Threads = None,
-    isolate: IsolateOption = True,
-    public_key: PublicKeyOption = None,
-    out: Out = None,
-    layout: LayoutOption = None,
-    phi: ResultPhiOption = None,
-    phi_key: ResultKeyOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    engine: UngradedEngine,
+    naming: NamingOptions,
+    output: Output,
 ) -> int:
     """Draws the lesion mask of each image."""
-    options = RunOptions(phi=phi, key=phi_key)
-    engine = Engine(
-        bundle=bundle,
-        backend=backend,
-        device=device,
-        batch_size=batch_size,
-        threads=threads,
-        precision=precision,
-        isolate=isolate,
-        public_key=public_key,
-    )
-    with open_batch(images, engine, quiet=quiet) as batch, result_stream(out) as stream:
-        chosen = chosen_layout(layout, out, as_json=as_json)
-        rows = segmentation_rows(batch, options, masks, overlays)
-        write_rows(rows, stream, columns=SEGMENTATION_COLUMNS, layout=chosen, header=batch.header())
+    with open_batch(images, engine, quiet=output.quiet) as batch, output.stream() as stream:
+        layout = output.chosen_layout()
+        rows = segmentation_rows(batch, naming, masks, overlays)
+        write_rows(rows, stream, columns=SEGMENTATION_COLUMNS, layout=layout, header=batch.header())
         return batch.finish()
 
 
 def analyze(
     images: Images,
+    *,
     reference: Reference = None,
     maps: Maps = None,
     masks: Annotated[Path | None, typer.Option(help="Folder for the masks, as PNG.")] = None,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: PrecisionOption = "fp32",
-    batch_size: BatchSize = None,
-    threads: Threads = None,
-    isolate: IsolateOption = True,
-    public_key: PublicKeyOption = None,
-    out: Out = None,
-    layout: LayoutOption = None,
-    decode: Decode = "argmax",
-    phi: ResultPhiOption = None,
-    phi_key: ResultKeyOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    engine: Engine,
+    naming: NamingOptions,
+    output: Output,
 ) -> int:
     """Gives severity, grade, mask and severity map of each image from one pass, as JSON lines by default."""
-    options = RunOptions(phi=phi, key=phi_key)
-    engine = Engine(
-        bundle=bundle,
-        backend=backend,
-        device=device,
-        batch_size=batch_size,
-        threads=threads,
-        precision=precision,
-        isolate=isolate,
-        public_key=public_key,
-        decode=decode,
-    )
-    with open_batch(images, engine, quiet=quiet) as batch:
+    with open_batch(images, engine, quiet=output.quiet) as batch:
         bank = batch.predictor.reference_bank(reference)
         columns = analysis_columns(batch.predictor.model.labels)
-        header = batch.header(options.described(reference))
-        chosen = chosen_layout(layout, out, as_json=as_json, default="jsonl")
-        with result_stream(out) as stream:
-            rows = analysis_rows(batch, bank, options, masks=masks, maps=maps)
-            write_rows(rows, stream, columns=columns, layout=chosen, header=header)
+        header = batch.header(naming.described(reference))
+        layout = output.chosen_layout("jsonl")
+        with output.stream() as stream:
+            rows = analysis_rows(batch, bank, naming, masks=masks, maps=maps)
+            write_rows(rows, stream, columns=columns, layout=layout, header=header)
         return batch.finish()
 
 
-def embed(
-    images: Images,
-    bundle: BundleOption = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: PrecisionOption = "fp32",
-    batch_size: BatchSize = None,
-    threads: Threads = None,
-    isolate: IsolateOption = True,
-    public_key: PublicKeyOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")
-    ] = None,
-    layout: LayoutOption = None,
-    phi: ResultPhiOption = None,
-    phi_key: ResultKeyOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> int:
-    """Gives the encoder's feature vector of each image."""
-    options = RunOptions(phi=phi, key=phi_key)
-    engine = Engine(
-        bundle=bundle,
-        backend=backend,
-        device=device,
-        batch_size=batch_size,
-        threads=threads,
-        precision=precision,
-        isolate=isolate,
-        public_key=public_key,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOutput(Output):
+    """The output of ``embed``: rows, or a file of arrays."""
+
+    out: Annotated[Path | None, typer.Option(help="FILE.npz, .csv, .json or .jsonl; standard output by default.")] = (
+        None
     )
-    with open_batch(images, engine, quiet=quiet) as batch:
-        answers = (answer for _, answer in options.named(batch.answers("embedding", batch.predictor.iter_embed)))
+
+    @property
+    def arrays(self) -> Path | None:
+        """The file of arrays, None where rows are written; raises OptionError for a format that it cannot have."""
+        if self.out is None or self.out.suffix != ".npz":
+            return None
+        if self.as_json or self.layout is not None:
+            asked = "--json" if self.as_json else f"--format {self.layout}"
+            raise OptionError("no --format and no --json with --out FILE.npz", asked, "keep one, or name another file")
+        return self.out
+
+
+def embed(images: Images, *, engine: UngradedEngine, naming: NamingOptions, output: EmbedOutput) -> int:
+    """Gives the encoder's feature vector of each image."""
+    arrays = output.arrays
+    with open_batch(images, engine, quiet=output.quiet) as batch:
+        answers = (answer for _, answer in naming.named(batch.answers("embedding", batch.predictor.iter_embed)))
         width = batch.predictor.model.network.feature_dim
-        if out is not None and out.suffix == ".npz":
-            with atomic_file(out) as file:
+        if arrays is not None:
+            with atomic_file(arrays) as file:
                 write_embeddings(answers, file, width=width)
             return batch.finish()
-        chosen = chosen_layout(layout, out, as_json=as_json)
-        columns = embedding_columns(width, chosen)
-        with result_stream(out) as stream:
+        layout = output.chosen_layout()
+        columns = embedding_columns(width, layout)
+        with output.stream() as stream:
             rows = (embedding_row(answer, columns) for answer in answers)
-            write_rows(rows, stream, columns=columns, layout=chosen, header=batch.header())
+            write_rows(rows, stream, columns=columns, layout=layout, header=batch.header())
         return batch.finish()

@@ -122,6 +122,10 @@ def test_what_is_asked_for_is_what_is_measured(monkeypatch):
         (["--backend", "tflite"], "expected --backend onnxruntime"),
         (["--precision", "int4"], "expected --precision fp32"),
         (["nothing/there"], "found nothing at 'nothing/there'"),
+        (["images", "--columns", "image=file"], "expected no --columns without a manifest, found --columns image=file"),
+        (["--columns", "image=file"], "expected no --columns without a manifest"),
+        (["--max-images", "9"], "expected no --max-images without a folder of images, found --max-images 9"),
+        (["labels.csv", "--max-images", "9"], "expected no --max-images without a folder of images"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(arguments, message, capsys):

@@ -42,6 +42,25 @@ def test_a_report_alone_can_be_of_some_rows(out, capsys):
     assert "expected rows of imagenet" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "idle",
+    [
+        ["data.csv"], ["--folds", "5"], ["--seeds", "3"], ["--only-fold", "1"], ["--alphas", "0.1"], ["--redo"],
+        ["--label-fractions", "0.1"], ["--fraction-methods", "semise"], ["--head-seeds", "2"], ["--no-masks"],
+        ["--passes", "5"], ["--preset", "faithful"], ["--columns", "image=file"], ["--encoder", "resnet18"],
+        ["--weights", "w"], ["--from-scratch"], ["--size", "64"], ["--device", "cpu"], ["--set", "seed=1"],
+        ["--keep-runs"],
+    ],
+    ids=lambda idle: idle[0],
+)  # fmt: skip
+def test_a_report_alone_refuses_what_only_cells_are_made_by(idle, out, capsys):
+    capsys.readouterr()
+    assert run(["compare", *idle, "--report-only", "--out", str(out), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "beside --report-only, found" in said
+    assert "the cells are there already; leave it out" in said
+
+
 def test_a_projects_training_settings_are_those_of_every_cell(phantoms, tmp_path, monkeypatch):
     """As `semise train` takes them, options on top; what the comparison itself varies it sets all the same."""
     (tmp_path / "semise.toml").write_text(
@@ -97,6 +116,7 @@ def test_a_changed_setting_is_refused_in_one_sentence(out, phantoms, capsys):
         (["--methods", "imagenet", "--set", "data.fold=1"], "the comparison sets that"),
         (["--methods", "imagenet", "--weights", "w", "--from-scratch"], "keep one"),
         (["--methods", "imagenet", "--encoder", "resnet51", "--from-scratch"], "resnet51"),
+        (["--methods", "imagenet", "--size", "64", "--set", "input.size=32"], "expected one value of input.size"),
     ],
 )
 def test_wrong_use_is_one_sentence_before_any_image_is_read(arguments, said, phantoms, tmp_path, capsys):

@@ -20,6 +20,7 @@ from semise_export.limits import LIMITS
 from semise_sdk.backends.tensorrt.library import MODULES
 from semise_sdk.bundle import write_manifest
 from semise_sdk.bundle.manifest import GraphEntry
+from semise_sdk.cli.app import run
 from semise_sdk.cli.commands import export
 from semise_sdk.errors import BackendError, ConfigError, ParityError
 from semise_sdk.spec import InputSpec, ModelInfo, NetworkConfig
@@ -299,6 +300,15 @@ def test_verify_prints_what_differs_and_then_fails(monkeypatch: pytest.MonkeyPat
     assert printed["replays"][1]["differences"] == ["severity of a.png differs by 0.5, more than 0.001"]
     assert isinstance(result.exception, ParityError)
     assert result.exception.exit_code == 5
+
+
+@pytest.mark.parametrize(("option", "value"), [("--device", "cuda"), ("--precision", "int8")])
+def test_verify_on_all_backends_takes_no_device_and_no_precision(option, value, capsys) -> None:
+    assert run(["verify", "bundle", option, value]) == 2
+    assert capsys.readouterr().err == (
+        f"semise: expected no {option} with --backend all, found {option} {value}: name one backend that semise doctor "
+        "lists\n"
+    )
 
 
 def test_verify_on_one_backend(monkeypatch: pytest.MonkeyPatch) -> None:

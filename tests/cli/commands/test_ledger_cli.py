@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,18 @@ from semise_sdk.errors import ImageReadError
 from semise_sdk.privacy import make_key
 
 CANARY = "DOE_JANE"
+
+
+class _Still(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2026, 11, 24, tzinfo=tz)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Two pages that are compared are of one minute."""
+    monkeypatch.setattr("semise_sdk.reports.worklist.page.datetime", _Still)
 
 
 @pytest.fixture
@@ -360,3 +373,32 @@ def test_the_reference_of_a_merge_is_named_as_the_run_may(capsys, project):
     ranking(capsys, "-q", "--run", "kept", "--reference", reference, "--phi", "keep")
     _, out, _ = answer(capsys, "merge", "kept", "--json", "-q")
     assert json.loads(out)["reference"] == reference
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        ("--reference", "r.png"), ("--bundle", "b"), ("--backend", "openvino"), ("--device", "cpu"), ("--threads", "1"),
+        ("--no-isolate",), ("--public-key", "k"),
+    ],
+    ids=lambda idle: idle[0],
+)  # fmt: skip
+def test_merge_without_a_page_refuses_what_only_a_page_needs(idle, capsys, project):
+    code, out, err = answer(capsys, "merge", "run", "--phi", "keep", *idle)
+    assert (code, out) == (2, "")
+    assert f"without --report, found {' '.join(idle)}: it is for the page alone, leave it out" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("merge", "run", "--phi", "keep", "--phi-key", "k"), "expected no --phi-key without --images"),
+        (("verify-run", "run", "--public-key", "k"), "expected no --public-key without --bundle, found --public-key k"),
+        (("verify-run", "run", "--phi-key", "k"), "expected no --phi-key without IMAGES, found --phi-key k"),
+    ],
+)
+def test_no_option_is_lost_beside_another(arguments, sentence, capsys, project):
+    ranking(capsys, "-q", "--run", "run")
+    code, out, err = answer(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err

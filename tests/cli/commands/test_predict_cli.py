@@ -387,6 +387,16 @@ def test_embed_as_csv_and_as_npz(capsys, project):
         (("rank", "images", "--format", "xml"), "expected --format csv, json, jsonl, found 'xml'"),
         (("rank", "images", "--format", "csv", "--json"), "expected --json or another --format, found --json and"),
         (("rank", "images", "--batch-size", "0"), "batch-size"),
+        (
+            ("rank", "images", "--phi-key", "site.key"),
+            "expected --phi hash with --phi-key, found --phi keep: leave the key out, or hash",
+        ),
+        (("segment", "images", "--phi-key", "k", "--phi", "keep"), "expected --phi hash with --phi-key"),
+        (
+            ("embed", "images", "--out", "vectors.npz", "--json"),
+            "expected no --format and no --json with --out FILE.npz, found --json: keep one, or name another file",
+        ),
+        (("embed", "images", "--out", "vectors.npz", "--format", "csv"), "found --format csv"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(capsys, project, arguments, message):
@@ -395,6 +405,11 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(capsys, project, arguments, m
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_key_in_the_environment_asks_for_nothing(capsys, project, monkeypatch):
+    monkeypatch.setenv("SEMISE_PHI_KEY", "site.key")
+    assert answer(capsys, "rank", "images", "-q") == (0, RANKING, "")
 
 
 def test_without_any_bundle_it_says_how_to_get_one(capsys, project, monkeypatch):

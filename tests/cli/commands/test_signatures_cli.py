@@ -102,3 +102,9 @@ def test_info_shows_whatever_stands_in_a_manifest(project, capsys):
     out = capsys.readouterr().out
     assert "[/bold]" in out
     assert "\x1b[31m" not in out
+
+
+def test_a_run_folder_is_refused_where_a_key_is_named(tiny_run, project, capsys):
+    assert run(["info", str(tiny_run), "--public-key", "hospital.pub"]) == 2
+    said = capsys.readouterr().err
+    assert f"expected a bundle with --public-key, found run folder {tiny_run}: semise export and semise sign it" in said

@@ -170,6 +170,39 @@ def test_a_page_without_jinja2_is_refused_before_anything_is_computed(capsys, pr
     assert "pip install 'semise-sdk[report]'" in err
 
 
+def test_the_rows_are_those_of_the_predictor(capsys, project, monkeypatch):
+    from semise_sdk.predictor import Predictor
+
+    asked = []
+    of_predictor = Predictor.timeline
+
+    def timeline(self, visits, **options):
+        asked.append((len(visits), options["reference"]))
+        return of_predictor(self, visits, **options)
+
+    monkeypatch.setattr(Predictor, "timeline", timeline)
+    code, out, _ = answer(capsys, "visits.csv", "--format", "csv")
+    assert (code, len(rows(out))) == (3, 6)
+    assert asked == [(6, None)]
+
+
+def test_progress_is_that_of_the_images_that_are_scored(project, colour_bundle):
+    from semise_sdk.predictor import Predictor
+    from semise_sdk.timeline import read_visits
+
+    class Told(list):
+        def start(self, label, total):
+            self.append((label, total))
+
+        def step(self, note):
+            self.append(note)
+
+    told = Told()
+    with Predictor.open(colour_bundle, backend="onnxruntime") as predictor:
+        predictor.timeline(read_visits(project / "visits.csv"), reporter=told)
+    assert told == [("scoring", 5), *[""] * 5]  # one of the six has no date
+
+
 def test_the_predictor_gives_the_same_timeline(project, colour_bundle, capsys):
     from semise_sdk.predictor import Predictor
     from semise_sdk.reports.timeline.table import timeline_row
