@@ -153,12 +153,12 @@ def test_nothing_to_deal_is_refused_at_once(levels: NDArray[np.int64], batch_siz
 
 def test_unlabeled_batches_see_every_image_before_any_again() -> None:
     # 6 batches of 10 an epoch, 60 images.
-    seen = Counter(np.concatenate(list(unlabeled_batches(60, batch_size=10, seed=0, epoch=3))).tolist())
+    seen = Counter(np.concatenate(list(unlabeled_batches(np.arange(60), batch_size=10, seed=0, epoch=3))).tolist())
     assert seen == dict.fromkeys(range(60), 1)
 
 
 def test_unlabeled_batches_never_repeat_an_image() -> None:
-    many = unlabeled_batches(7, batch_size=5, seed=0, epoch=0, batches=40)
+    many = unlabeled_batches(np.arange(7), batch_size=5, seed=0, epoch=0, batches=40)
     assert all(len(set(batch.tolist())) == 5 for batch in many)
-    few = list(islice(unlabeled_batches(3, batch_size=5, seed=0, epoch=0, batches=4), 4))
+    few = list(islice(unlabeled_batches(np.arange(3), batch_size=5, seed=0, epoch=0, batches=4), 4))
     assert [sorted(batch.tolist()) for batch in few] == [[0, 1, 2]] * 4

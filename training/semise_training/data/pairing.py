@@ -73,17 +73,18 @@ def balanced_batches(
 
 
 def unlabeled_batches(
-    count: int, *, batch_size: int, seed: int, epoch: int, batches: int | None = None
+    images: Indices, *, batch_size: int, seed: int, epoch: int, batches: int | None = None
 ) -> Iterator[Indices]:
-    """Returns an epoch's batches of ``min(batch_size, count)`` of ``count`` images, none twice in a batch.
+    """Yields an epoch's batches of ``min(batch_size, N)`` of the ``images [N]``, none twice in a batch.
 
     Dealt as :func:`balanced_batches` deals one class, so that every image is seen once before any is seen again.
 
     Raises:
         ValueError: no images, or a batch size below 1.
     """
-    one_class = np.zeros(count, np.int64)
-    return balanced_batches(one_class, batch_size=min(batch_size, count), seed=seed, epoch=epoch, batches=batches)
+    size, one_class = min(batch_size, len(images)), np.zeros(len(images), np.int64)
+    for rows in balanced_batches(one_class, batch_size=size, seed=seed, epoch=epoch, batches=batches):
+        yield images[rows]
 
 
 def _members(classes: NDArray[np.generic]) -> list[Indices]:

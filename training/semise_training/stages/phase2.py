@@ -101,15 +101,9 @@ class Phase2:
     def _unlabeled_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         indices = self.upstream.dataset.unlabeled
         if not len(indices) or self.config.alpha == 0 or not self.config.ntxent.takes_unlabeled:
-            return
-        for rows in unlabeled_batches(
-            len(indices),
-            batch_size=self.config.batch_size,
-            seed=derived_seed(self.upstream.seed, self.name, "unlabeled"),
-            epoch=epoch,
-            batches=self.steps_per_epoch(),
-        ):
-            yield indices[rows]
+            return iter(())
+        seed, steps = derived_seed(self.upstream.seed, self.name, "unlabeled"), self.steps_per_epoch()
+        return unlabeled_batches(indices, batch_size=self.config.batch_size, seed=seed, epoch=epoch, batches=steps)
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         """Yields ``[B]`` class-balanced images, or ``[P, 2]`` sampled pairs."""

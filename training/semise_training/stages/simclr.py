@@ -43,15 +43,9 @@ class SimCLR:
         self.model.train()
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
-        """Yields ``[B]`` images, none twice in a batch, so that NT-Xent has no false negative to mask."""
-        for rows in unlabeled_batches(
-            len(self.train),
-            batch_size=self.config.batch_size,
-            seed=derived_seed(self.upstream.seed, self.name),
-            epoch=epoch,
-            batches=self.steps_per_epoch(),
-        ):
-            yield self.train[rows]
+        """Returns ``[B]`` images a batch, none twice in a batch, so that NT-Xent has no false negative to mask."""
+        seed, steps = derived_seed(self.upstream.seed, self.name), self.steps_per_epoch()
+        return unlabeled_batches(self.train, batch_size=self.config.batch_size, seed=seed, epoch=epoch, batches=steps)
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
         """Returns NT-Xent of a batch."""

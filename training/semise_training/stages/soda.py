@@ -75,16 +75,9 @@ class Soda:
         self.learner.train()
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
-        """Yields ``[B]`` training images, labeled or not, each once before any comes again."""
-        seed = derived_seed(self.upstream.seed, self.name, "order")
-        for rows in unlabeled_batches(
-            len(self.images),
-            batch_size=self.config.batch_size,
-            seed=seed,
-            epoch=epoch,
-            batches=self.steps_per_epoch(),
-        ):
-            yield self.images[rows]
+        """Returns ``[B]`` training images a batch, labeled or not, each once before any comes again."""
+        seed, steps = derived_seed(self.upstream.seed, self.name, "order"), self.steps_per_epoch()
+        return unlabeled_batches(self.images, batch_size=self.config.batch_size, seed=seed, epoch=epoch, batches=steps)
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
         """Returns the denoising loss of a batch."""

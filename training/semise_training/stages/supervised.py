@@ -48,15 +48,9 @@ class Supervised:
         self.model.train()
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
-        """Yields ``[B]`` images as they come, whatever their grades: the class weights make up for their numbers."""
-        for rows in unlabeled_batches(
-            len(self.train),
-            batch_size=self.config.batch_size,
-            seed=derived_seed(self.upstream.seed, self.name),
-            epoch=epoch,
-            batches=self.steps_per_epoch(),
-        ):
-            yield self.train[rows]
+        """Returns ``[B]`` images a batch as they come, of any grade: the class weights make up for their numbers."""
+        seed, steps = derived_seed(self.upstream.seed, self.name), self.steps_per_epoch()
+        return unlabeled_batches(self.train, batch_size=self.config.batch_size, seed=seed, epoch=epoch, batches=steps)
 
     def terms(self, batch: NDArray[np.int64], *, seed: int) -> dict[str, Tensor]:
         """Returns the cross-entropy of a batch."""
