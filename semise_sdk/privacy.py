@@ -121,16 +121,17 @@ def read_key(path: Path) -> bytes:
         ConfigError: there is none, it is no key, or others than its owner can read it.
     """
     try:
-        mode, text = path.stat().st_mode, path.read_bytes()[:128]
+        state, text = path.stat(), path.read_bytes()[:128]
     except OSError as error:
         raise ConfigError(
             f"expected a key of 64 hexadecimal digits in {path}, found {error.strerror}: make one with "
             f"(umask 077; openssl rand -hex 32 > {path})"
         ) from error
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if os.name == "posix" and state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(f"expected a key that only its owner can read, found {path} open to others: chmod 600 {path}")
     if not _KEY_TEXT.fullmatch(text):
-        raise ConfigError(f"expected a key of 64 hexadecimal digits, found something else in {path}: name another file")
+        found = f"{state.st_size:,} bytes that are none"  # nothing of a secret is quoted
+        raise ConfigError(f"expected a key of 64 hexadecimal digits, found {found} in {path}: name another file")
     return bytes.fromhex(text.decode().strip())
 
 

@@ -5,11 +5,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
 from semise_sdk.errors import SpecError
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 Fit = Literal["stretch", "letterbox"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
@@ -264,28 +264,10 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Returns the model described by JSON data; raises SpecError naming a wrong or unknown key."""
-        top = _fields(cls, "model", data)
-        fields = _fields(InputSpec, "model.spec", top.pop("spec", None))
-        dicom = DicomPolicy(**_fields(DicomPolicy, "model.spec.dicom", fields.pop("dicom", {})))  # type: ignore[arg-type]
-        spec = InputSpec(dicom=dicom, **fields)  # type: ignore[arg-type]
-        network = NetworkConfig(**_fields(NetworkConfig, "model.network", top.pop("network", None)))  # type: ignore[arg-type]
-        return cls(spec=spec, network=network, **top)  # type: ignore[arg-type]
+        """Returns the model described by JSON data; raises SpecError naming a wrong or unknown field."""
+        return JsonField(data, JsonSource("", SpecError), ("model",)).of(cls)
 
 
 def _require(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SpecError(f"expected {name} to be one of {', '.join(choices)}, found {value!r}")
-
-
-def _fields(kind: type, where: str, data: object) -> dict[str, object]:
-    """Returns ``data`` as constructor arguments of a dataclass, JSON lists as tuples; checks the keys."""
-    if not isinstance(data, Mapping):
-        raise SpecError(f"expected {where} to be an object, found {type(data).__name__}")
-    known = {one.name: one for one in dataclasses.fields(kind)}
-    unknown = sorted(set(data) - set(known))
-    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
-    missing = [name for name in required if name not in data]
-    if unknown or missing:
-        raise SpecError(f"{where}: unknown keys {unknown}, missing keys {missing}")
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -97,7 +97,7 @@ def test_what_is_no_key_is_refused(text, tmp_path):
     path = tmp_path / "key"
     path.write_bytes(text)
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match="expected a key of 64 hexadecimal digits, found something else"):
+    with pytest.raises(ConfigError, match=f"key of 64 hexadecimal digits, found {len(text)} bytes that are none in "):
         read_key(path)
 
 

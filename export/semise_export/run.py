@@ -171,6 +171,7 @@ def _read_config(path: Path) -> Mapping[str, object]:
 def _read_split(path: Path, folder: Path) -> tuple[SplitRow, ...]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
+            table = csv.DictReader(stream)
             rows = [
                 SplitRow(
                     image=folder / row["image"],
@@ -178,12 +179,13 @@ def _read_split(path: Path, folder: Path) -> tuple[SplitRow, ...]:
                     part=row["split"],
                     group=row.get("group") or row["image"],
                 )
-                for row in csv.DictReader(stream)
+                for row in table
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BundleError(f"could not read {path}: expected the split of a run folder") from error
     except (KeyError, TypeError) as error:
-        raise BundleError(f"expected columns image, label and split in {path}, found otherwise") from error
+        found = ", ".join(table.fieldnames or ()) or "none"
+        raise BundleError(f"expected columns image, label and split in every row of {path}, found {found}") from error
     unknown = sorted({row.part for row in rows} - set(SPLIT_NAMES))
     if unknown:
         raise BundleError(f"expected parts {', '.join(SPLIT_NAMES)} in {path}, found {unknown[0]!r}")

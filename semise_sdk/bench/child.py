@@ -15,6 +15,7 @@ from semise_sdk.bench.measurement import RefusedError, measure_speed, opened
 from semise_sdk.bench.rows import Case
 from semise_sdk.bundle.signing import PUBLIC_KEY_VARIABLE
 from semise_sdk.errors import SemiseError
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 Kind = Literal["probe", "speed", "answers"]
 
@@ -53,8 +54,7 @@ class Job:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Self:
         """Returns the job that :meth:`to_json` wrote."""
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-        return cls(**{**fields, "case": Case(**data["case"])})  # type: ignore[arg-type]  # as our own parent wrote it
+        return JsonField(data, JsonSource("the job", ValueError)).of(cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from semise_sdk.bench.child import Job, Outcome
+from semise_sdk.system.json_fields import JsonSource
 from semise_sdk.system.machine import end_of
 
 _CODE = "from semise_sdk.bench.child import main; main()"
@@ -27,7 +28,7 @@ def run_job(job: Job) -> Outcome:
     )
     result = Path(job.result)
     if done.returncode == 0 and result.is_file():
-        return Outcome(**json.loads(result.read_text(encoding="utf-8")))
+        return JsonSource("the outcome", ValueError).parse(result.read_bytes()).of(Outcome)
     return Outcome(reason=_death(done.returncode, done.stderr))
 
 

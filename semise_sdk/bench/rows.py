@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from semise_sdk.spec import Precision
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,7 @@ class Speed:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Self:
         """Returns the measurement that :meth:`to_json` wrote."""
-        fields = {name: value for name, value in data.items() if name != "latency"}
-        return cls(latency=Latency(**data["latency"]), **fields)  # type: ignore[arg-type]  # as our own child wrote it
+        return JsonField(data, JsonSource("the measurement", ValueError)).of(cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

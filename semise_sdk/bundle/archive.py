@@ -82,7 +82,8 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
     if member.flag_bits & 0x1:
         raise BundleError(f"expected no encrypted file in a bundle, found {member.filename!r}")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BundleError(f"expected stored or deflated files in a bundle, found otherwise: {member.filename!r}")
+        method = f"compression method {member.compress_type}"
+        raise BundleError(f"expected stored or deflated files in a bundle, found {method}: {member.filename!r}")
 
 
 def _extract_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:

@@ -90,11 +90,11 @@ def read_limited(path: Path, most: int) -> bytes:
     """
     try:
         with _open_regular(path) as stream:
-            data = stream.read(most + 1)
+            data, size = stream.read(most + 1), os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise BundleError(f"could not read {path}: {error.strerror}; check its permissions") from error
     if len(data) > most:
-        raise BundleError(f"expected {path.name} of at most {most:,} bytes, found more: do not use it")
+        raise BundleError(f"expected {path.name} of at most {most:,} bytes, found {size:,}: do not use it")
     return data
 
 
@@ -136,5 +136,5 @@ def _open_regular(path: Path) -> BufferedReader:
     stream = os.fdopen(os.open(path, os.O_RDONLY | _NO_FOLLOW), "rb")
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
-        raise BundleError(f"expected {path} to be a file, found something else: do not use this bundle")
+        raise BundleError(f"expected {path} to be a file, found a pipe, socket or device: do not use this bundle")
     return stream

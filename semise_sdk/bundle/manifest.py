@@ -1,17 +1,21 @@
 """A bundle's manifest.json as typed data."""
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from semise_sdk.bundle.model_limits import check_model, check_text
-from semise_sdk.errors import BundleError, SpecError
+from semise_sdk.errors import BundleError
 from semise_sdk.results import INTENDED_USE
 from semise_sdk.spec import PRECISIONS, ModelInfo, Precision
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 SCHEMA = 1
 FORMAT = "semise-bundle"
+
+_SOURCE = JsonSource("the manifest", BundleError, "update semise-sdk, or get the bundle again")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class TensorSpec(NamedTuple):
@@ -84,82 +88,40 @@ class BundleManifest:
         Raises:
             BundleError: it is no JSON, no bundle's manifest, of another schema, or a key is missing or wrong.
         """
-        data = _parsed(text)
-        if data.get("format") != FORMAT:
-            raise BundleError(f"expected format {FORMAT!r}, found {data.get('format')!r}: this is no bundle's manifest")
-        if data.get("schema") != SCHEMA:
-            raise BundleError(f"expected bundle schema {SCHEMA}, found {data.get('schema')!r}: update semise-sdk")
+        data = _SOURCE.parse(text)
+        data["format"].choice(FORMAT)
+        data["schema"].choice(SCHEMA)
+        data.fields(("schema", "format", *cls.__dataclass_fields__))
         manifest = cls(
-            name=_text(data, "name"),
-            created=_text(data, "created"),
-            sdk_version=_text(data, "sdk_version"),
-            intended_use=_text(data, "intended_use"),
-            model=_model(data.get("model")),
-            graphs={key: _graph(key, value) for key, value in _mapping(data, "graphs").items()},
-            files={name: _sha256(name, value) for name, value in _mapping(data, "files").items()},
-            parity=tuple(_figures(data.get("parity"))),
-            provenance=_mapping(data, "provenance"),
+            name=_text(data["name"]),
+            created=_text(data["created"]),
+            sdk_version=_text(data["sdk_version"]),
+            intended_use=_text(data["intended_use"]),
+            model=_model(data["model"]),
+            graphs={key: _graph(graph) for key, graph in data["graphs"].members().items()},
+            files={name: one.matching(_SHA256, "a sha256") for name, one in data["files"].members().items()},
+            parity=tuple(figures.data() for figures in data["parity"].entries()),
+            provenance=data["provenance"].data(),
         )
         _check_graphs(manifest)
         return manifest
 
 
-def _parsed(text: str | bytes) -> dict[str, object]:
-    try:
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"expected a JSON manifest, found {error}") from error
-    if not isinstance(data, dict):
-        raise BundleError(f"expected the manifest to be a JSON object, found {type(data).__name__}")
-    known = {"schema", "format", *BundleManifest.__dataclass_fields__}
-    unknown = sorted(set(data) - known)
-    if unknown and data.get("schema") == SCHEMA:
-        raise BundleError(f"expected only keys of schema {SCHEMA} in the manifest, found {', '.join(unknown)}")
-    return data
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # Readers differ in which of two they take, so that one may be shown and another run.
-    data = dict(pairs)
-    if len(data) != len(pairs):
-        raise ValueError("a key twice in one object")
-    return data
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name}, which is no JSON")
-
-
-def _model(data: object) -> ModelInfo:
-    try:
-        model = ModelInfo.from_json(data)
-        labels = model.labels
-        if not (isinstance(labels, tuple) and labels and all(isinstance(label, str) for label in labels)):
-            raise SpecError(f"expected model.labels to be a list of names, found {labels!r}")
-        if model.has_classifier and len(labels) != model.network.classes:
-            raise SpecError(f"expected {model.network.classes} labels, found {len(labels)}")
-    except (SpecError, TypeError, ValueError) as error:
-        raise BundleError(f"expected the manifest to describe a model, found otherwise: {error}") from error
+def _model(data: JsonField) -> ModelInfo:
+    model = data.of(ModelInfo)
+    if not model.labels or (model.has_classifier and len(model.labels) != model.network.classes):
+        raise data["labels"].refused(f"to be {model.network.classes or 'some'} labels", f"{len(model.labels)}")
     check_model(model)
     return model
 
 
-def _graph(key: str, data: object) -> GraphEntry:
-    if not isinstance(data, dict):
-        raise BundleError(f"expected graph {key} to be an object, found {type(data).__name__}")
+def _graph(data: JsonField) -> GraphEntry:
     return GraphEntry(
-        file=_text(data, "file"),
-        precision=_precision(key, data.get("precision")),
-        inputs={name: _tensor(name, value) for name, value in _mapping(data, "inputs").items()},
-        outputs={name: _tensor(name, value) for name, value in _mapping(data, "outputs").items()},
+        file=_text(data["file"]),
+        precision=data["precision"].choice(*PRECISIONS),
+        inputs={name: tensor.of(TensorSpec) for name, tensor in data["inputs"].members().items()},
+        outputs={name: tensor.of(TensorSpec) for name, tensor in data["outputs"].members().items()},
     )
-
-
-def _precision(key: str, data: object) -> Precision:
-    for known in PRECISIONS:
-        if data == known:
-            return known
-    raise BundleError(f"expected graph {key} in {', '.join(PRECISIONS)}, found {data!r}: update semise-sdk")
 
 
 def _graph_json(graph: GraphEntry) -> dict[str, object]:
@@ -171,15 +133,6 @@ def _graph_json(graph: GraphEntry) -> dict[str, object]:
     }
 
 
-def _tensor(name: str, data: object) -> TensorSpec:
-    match data:
-        case [str(dtype), list(shape)]:
-            sides = tuple(side for side in shape if isinstance(side, int | str))
-            if len(sides) == len(shape):
-                return TensorSpec(dtype, sides)
-    raise BundleError(f"expected tensor {name} as [type, shape], found {data!r}")
-
-
 def _check_graphs(manifest: BundleManifest) -> None:
     model = manifest.model
     needed = {"encoder": True, "classifier": model.has_classifier, "unet": model.has_segmenter}
@@ -189,27 +142,5 @@ def _check_graphs(manifest: BundleManifest) -> None:
         raise BundleError(f"expected every graph of the model in the bundle, missing {', '.join(missing + unlisted)}")
 
 
-def _figures(data: object) -> list[Mapping[str, object]]:
-    if not isinstance(data, list) or not all(isinstance(figures, dict) for figures in data):
-        raise BundleError(f"expected parity to be a list of objects, found {type(data).__name__}")
-    return data
-
-
-def _text(data: Mapping[str, object], key: str) -> str:
-    value = data.get(key)
-    if not isinstance(value, str):
-        raise BundleError(f"expected {key} in the manifest to be a text, found {type(value).__name__}")
-    return check_text(key, value)
-
-
-def _mapping(data: Mapping[str, object], key: str) -> dict[str, object]:
-    value = data.get(key)
-    if not isinstance(value, dict):
-        raise BundleError(f"expected {key} in the manifest to be an object, found {type(value).__name__}")
-    return value
-
-
-def _sha256(name: str, value: object) -> str:
-    if not (isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")):
-        raise BundleError(f"expected a sha256 for {name}, found {value!r}")
-    return value
+def _text(data: JsonField) -> str:
+    return check_text(data.where, data.text())

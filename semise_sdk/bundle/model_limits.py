@@ -6,6 +6,7 @@ from typing import TypeVar, get_args
 
 from semise_sdk.errors import BundleError
 from semise_sdk.spec import ModelInfo, ReferenceMode
+from semise_sdk.system.json_fields import shown
 
 Kind = TypeVar("Kind")
 
@@ -22,7 +23,8 @@ _ENCODER = re.compile(r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_]{1,100})?")
 def check_text(name: str, value: str, *, most: int = MAX_TEXT) -> str:
     """Returns a text that can be shown anywhere; raises BundleError for control characters and for too long a text."""
     if len(value) > most or not value.isprintable():
-        raise BundleError(f"expected {name} as printable text of at most {most} characters, found otherwise")
+        found = f"{len(value)} characters, {shown(value)}"
+        raise BundleError(f"expected {name} as printable text of at most {most} characters, found {found}")
     return value
 
 

@@ -1,16 +1,16 @@
 """Run folders: a model that was trained here, without graphs, so for the pytorch backend only."""
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from semise_sdk.bundle.graph_file import GraphFile, GraphName
 from semise_sdk.bundle.integrity import hash_file
-from semise_sdk.errors import BundleError, SpecError
+from semise_sdk.errors import BundleError
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.spec import ModelInfo, Precision
+from semise_sdk.system.json_fields import JsonSource
 
 WEIGHTS = "model.safetensors"
 REFERENCES = "references.safetensors"
@@ -71,9 +71,10 @@ def open_run(path: str | os.PathLike[str]) -> RunModel:
     if not is_run(run):
         raise BundleError(f"expected a finished run in {run}, found no checkpoint/model.json: semise train --resume")
     try:
-        model = ModelInfo.from_json(json.loads((checkpoint / "model.json").read_bytes()))
-    except (OSError, ValueError, TypeError, SpecError) as error:
-        raise BundleError(f"expected {checkpoint / 'model.json'} to describe a model, found {error}") from error
+        description = (checkpoint / "model.json").read_bytes()
+    except OSError as error:
+        raise BundleError(f"could not read {checkpoint / 'model.json'}: {error.strerror}; train again") from error
+    model = JsonSource(str(checkpoint / "model.json"), BundleError, "train again").parse(description).of(ModelInfo)
     files = {"weights": checkpoint / WEIGHTS, "references_file": checkpoint / REFERENCES}
     for file in files.values():
         if not file.is_file():

@@ -6,6 +6,7 @@ is checked before any parser touches the manifest, and OpenSSL can check it too.
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from semise_sdk.bundle.integrity import read_limited
 from semise_sdk.errors import BundleError, ConfigError, OutputError
+from semise_sdk.system.json_fields import JsonSource
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -28,7 +30,7 @@ FORMAT = "semise-signature"
 ALGORITHM = "ed25519"
 MAX_BYTES = 16 << 10
 
-_SIGNATURE_BYTES = 64
+_KEY, _SIGNED = re.compile("[0-9a-fA-F]{64}"), re.compile("[0-9a-fA-F]{128}")
 _PIP = "pip install 'semise-sdk[sign]'"
 _is_own_work: ContextVar[bool] = ContextVar("is_own_work", default=False)
 
@@ -118,11 +120,13 @@ def check_signature(manifest: bytes, signature: bytes | None, key: PublicKey) ->
         raise BundleError(
             f"expected a bundle signed by {trusted}, found no {SIGNATURE}: semise sign it, or get the signed bundle"
         )
+    content, named = _signature_bytes(signature)
     try:
-        public.verify(_signature_bytes(signature), manifest)
+        public.verify(content, manifest)
     except InvalidSignature as error:
         raise BundleError(
-            f"expected a bundle signed by {trusted}, found one of another key or for another bundle: do not use it"
+            f"expected a bundle signed by {trusted}, found a signature that names {named} and is of another key or for "
+            "another bundle: do not use it"
         ) from error
     return trusted
 
@@ -132,19 +136,15 @@ def fingerprint(public_key: bytes) -> str:
     return f"{ALGORITHM}:{sha256(public_key).hexdigest()[:16]}"
 
 
-def _signature_bytes(content: bytes) -> bytes:
-    try:
-        data = json.loads(content)
-        if (data["format"], data["schema"], data["algorithm"]) != (FORMAT, 1, ALGORITHM):
-            raise ValueError("another format")
-        signature = bytes.fromhex(data["signature"])
-        if len(signature) != _SIGNATURE_BYTES:
-            raise ValueError("another length")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BundleError(
-            f"expected {SIGNATURE} to hold an Ed25519 signature of schema 1, found otherwise: do not use it"
-        ) from error
-    return signature
+def _signature_bytes(content: bytes) -> tuple[bytes, str]:
+    """Returns the signature, and the key that it says it is of."""
+    data = JsonSource(SIGNATURE, BundleError, "do not use this bundle").parse(content)
+    for name, value in (("format", FORMAT), ("schema", 1), ("algorithm", ALGORITHM)):
+        data[name].choice(value)
+    signature = data["signature"].matching(_SIGNED, "an Ed25519 signature of 128 hexadecimal digits")
+    key = data.get("public_key").value
+    is_named = isinstance(key, str) and _KEY.fullmatch(key)
+    return bytes.fromhex(signature), fingerprint(bytes.fromhex(str(key))) if is_named else "no key"
 
 
 def _private_key(path: Path, passphrase: bytes | None) -> "Ed25519PrivateKey":
@@ -161,7 +161,9 @@ def _private_key(path: Path, passphrase: bytes | None) -> "Ed25519PrivateKey":
             "make a key with semise keygen"
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"expected {path} to hold an Ed25519 key, found another kind: semise keygen makes one")
+        raise ConfigError(
+            f"expected {path} to hold an Ed25519 key, found {type(key).__name__}: semise keygen makes one"
+        )
     return key
 
 
@@ -177,7 +179,9 @@ def _public_key(key: PublicKey) -> "Ed25519PublicKey":
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"expected {where} to be a public key in PEM, found none: semise keygen makes one") from error
     if not isinstance(public, Ed25519PublicKey):
-        raise ConfigError(f"expected {where} to be an Ed25519 key, found another kind: semise keygen makes one")
+        raise ConfigError(
+            f"expected {where} to be an Ed25519 key, found {type(public).__name__}: semise keygen makes one"
+        )
     return public
 
 

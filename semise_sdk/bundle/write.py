@@ -13,6 +13,7 @@ from semise_sdk.bundle.signing import SIGNATURE, own_work, signature_of
 from semise_sdk.errors import BundleError, ConfigError
 from semise_sdk.spec import ModelInfo
 from semise_sdk.system.atomic import write_bytes
+from semise_sdk.system.json_fields import shown
 from semise_sdk.version import __version__
 
 
@@ -88,5 +89,7 @@ def check_place(place: Path) -> None:
     """Raises ConfigError where replacing ``place`` would take away anything but a bundle."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
         raise ConfigError(f"expected --out to be a folder, found a file or link at {place}: choose another")
-    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
-        raise ConfigError(f"expected --out to be new, empty or a bundle, found other files in {place}: choose another")
+    files = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    if files and not (place / MANIFEST).is_file():
+        found = f"{shown(files[0])} in {place}" + (f" and {len(files) - 1} more" if files[1:] else "")
+        raise ConfigError(f"expected --out to be new, empty or a bundle, found {found}: choose another")

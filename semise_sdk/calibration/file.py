@@ -1,7 +1,6 @@
 """``calibration.json`` and ``calibration.safetensors``: written whole, read with every number checked."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,11 +18,13 @@ from semise_sdk.metrics import Estimate
 from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 from semise_sdk.spec import ModelInfo
 from semise_sdk.system.atomic import write_bytes, write_text
+from semise_sdk.system.json_fields import JsonField, JsonSource, shown
 
 SCHEMA = 2
 CALIBRATION, CALIBRATION_TENSORS = "calibration.json", "calibration.safetensors"
 
 _EMBEDDINGS, _HEALTHY = "embeddings", "healthy_vectors"
+_SOURCE = JsonSource(CALIBRATION, BundleError, "update semise-sdk, or get the bundle again")
 _ENDS = tuple(Limits.__dataclass_fields__)
 
 
@@ -46,19 +47,15 @@ def read_calibration(text: bytes, tensors: bytes | None, model: ModelInfo) -> Ca
     Raises:
         BundleError: it is not of a known schema, or something in it is missing, out of range or does not fit the model.
     """
+    data = _SOURCE.parse(text)
+    if data["schema"].choice(1, SCHEMA) == 1:
+        return _from_schema_1(data)
     try:
-        data = json.loads(text)
-        if not isinstance(data, dict):
-            raise _wrong("a JSON object", type(data).__name__)
-        if data.get("schema") == 1:
-            return _from_schema_1(data)
-        if data.get("schema") != SCHEMA:
-            raise BundleError(
-                f"expected {CALIBRATION} of schema 1 or {SCHEMA}, found {data.get('schema')!r}: update semise-sdk"
-            )
         return _from_json(data, _tensors(tensors, model), model)
-    except (ValueError, TypeError, KeyError, RecursionError, SafetensorError, ReferenceImageError) as error:
-        raise BundleError(f"expected a calibration in {CALIBRATION}, found {error!r}: get the bundle again") from error
+    except (ValueError, TypeError, KeyError, SafetensorError, ReferenceImageError) as error:
+        raise BundleError(
+            f"expected vectors that can be used in {CALIBRATION_TENSORS}, found {error!r}: get the bundle again"
+        ) from error
 
 
 def _to_json(calibration: Calibration) -> dict[str, object]:
@@ -96,78 +93,70 @@ def _gates_json(quality: QualityGate | None, distance: DistanceGate | None) -> d
     }
 
 
-def _from_schema_1(data: Mapping[str, object]) -> Calibration:
+def _from_schema_1(data: JsonField) -> Calibration:
     severities = _severities(data.get("healthy_severity", []))
-    source = str(data.get("source", "held-out healthy images"))
-    n = len(severities)
+    source = data.get("source", "held-out healthy images").text()
     healthy = Healthy(vectors=None, severities=severities)
-    return Calibration(source=source, images=n, groups=0, healthy=healthy, gates_constant=False)
+    return Calibration(source=source, images=len(severities), groups=0, healthy=healthy, gates_constant=False)
 
 
-def _from_json(data: Mapping[str, object], tensors: Mapping[str, NDArray[np.float32]], model: ModelInfo) -> Calibration:
-    sets, gates = data["sets"], data["gates"]
-    quality, distance = (None, None) if gates is None else _gates(_object(gates), tensors)
+def _from_json(data: JsonField, tensors: Mapping[str, NDArray[np.float32]], model: ModelInfo) -> Calibration:
+    quality, distance = data["gates"].optional(lambda gates: _gates(gates, tensors)) or (None, None)
     severities = _severities(data["healthy_severity"])
     vectors = tensors.get(_HEALTHY, np.zeros((0, model.network.vector_dim), np.float32))
     if len(vectors) != len(severities):
-        raise _wrong(f"{len(severities)} {_HEALTHY} in {CALIBRATION_TENSORS}", str(len(vectors)))
+        raise _unfit(f"{len(severities)} {_HEALTHY}", str(len(vectors)))
     return Calibration(
-        source=_text(data["source"]),
-        images=_count(data["images"]),
-        groups=_count(data["groups"]),
-        sets=None if sets is None else _sets(_object(sets), model),
+        source=data["source"].text(),
+        images=data["images"].whole(0),
+        groups=data["groups"].whole(0),
+        sets=data["sets"].optional(lambda sets: _sets(sets, model)),
         quality=quality,
         distance=distance,
         healthy=Healthy(vectors=vectors, severities=severities),
     )
 
 
-def _sets(data: Mapping[str, object], model: ModelInfo) -> GradeSets:
-    of_grade = _object(data["coverage_of_grade"])
-    if not model.has_classifier or tuple(of_grade) != model.labels:
-        raise _wrong(f"grade sets over {', '.join(model.labels)}", ", ".join(of_grade))
+def _sets(data: JsonField, model: ModelInfo) -> GradeSets:
+    of_grade = data["coverage_of_grade"]
+    if tuple(of_grade.data()) != model.grade_labels or not model.has_classifier:
+        grades = ", ".join(model.grade_labels) or "of no classifier"
+        raise of_grade.refused(f"to have the grades {grades}", shown(list(of_grade.data())))
     return GradeSets(
-        temperature=_number(data["temperature"], LOWEST, HIGHEST),
-        alpha=_number(data["alpha"], 0, 1),
-        threshold=_number(data["threshold"], 0, len(model.labels)),
+        temperature=data["temperature"].number(LOWEST, HIGHEST),
+        alpha=data["alpha"].number(0, 1),
+        threshold=data["threshold"].number(0, len(model.labels)),
         coverage=_estimate(data["coverage"]),
-        of_grade={label: _estimate(one) for label, one in of_grade.items()},
-        mean_size=_number(data["mean_size"], 0, len(model.labels)),
-        groups=_count(data["groups"]),
+        of_grade={label: _estimate(one) for label, one in of_grade.members().items()},
+        mean_size=data["mean_size"].number(0, len(model.labels)),
+        groups=data["groups"].whole(0),
     )
 
 
-def _gates(data: Mapping[str, object], tensors: Mapping[str, NDArray[np.float32]]) -> tuple[QualityGate, DistanceGate]:
-    limits, distance = _object(data["quality"]), _object(data["distance"])
-    layout = data["layout"]
-    if set(limits) != set(MEASURES) or _EMBEDDINGS not in tensors:
-        raise _wrong(f"limits of {', '.join(MEASURES)}, and {_EMBEDDINGS} in {CALIBRATION_TENSORS}", "otherwise")
-    if not isinstance(layout, list) or len(layout) != LAYOUT_SIDE**2:
-        raise _wrong(f"a layout of {LAYOUT_SIDE**2} grey levels", "otherwise")
+def _gates(data: JsonField, tensors: Mapping[str, NDArray[np.float32]]) -> tuple[QualityGate, DistanceGate]:
+    if _EMBEDDINGS not in tensors:
+        raise _unfit(_EMBEDDINGS, ", ".join(tensors) or "none")
+    limits = data["quality"].fields(tuple(MEASURES))
     quality = QualityGate(
-        limits={name: _limits(_object(limits[name])) for name in MEASURES},
-        layout=np.array([_number(grey, 0, 255) for grey in layout]),
+        limits={name: _limits(limits[name]) for name in MEASURES},
+        layout=np.array([grey.number(0, 255) for grey in data["layout"].entries(LAYOUT_SIDE**2)]),
     )
     bank = ReferenceBank(tensors[_EMBEDDINGS], "knn")
-    review, abstain = (_number(distance[name], 0, 2) for name in ("review", "abstain"))
+    review, abstain = (data["distance"][name].number(0, 2) for name in ("review", "abstain"))
     return quality, DistanceGate(bank=bank, review=review, abstain=abstain)
 
 
-def _limits(data: Mapping[str, object]) -> Limits:
-    values = {end: None if data[end] is None else _number(data[end], -math.inf, math.inf) for end in _ENDS}
-    return Limits(**values)
+def _limits(data: JsonField) -> Limits:
+    return Limits(**{end: data[end].optional(JsonField.number) for end in _ENDS})
 
 
-def _estimate(data: object) -> Estimate:
-    figures = _object(data)
-    value, low, high = (None if figures[k] is None else _number(figures[k], 0, 1) for k in ("value", "low", "high"))
-    return Estimate(value, low, high, _count(figures["n"]))
+def _estimate(data: JsonField) -> Estimate:
+    value, low, high = (data[name].optional(lambda one: one.number(0, 1)) for name in ("value", "low", "high"))
+    return Estimate(value, low, high, data["n"].whole(0))
 
 
-def _severities(data: object) -> NDArray[np.float64]:
-    if not isinstance(data, list):
-        raise _wrong("a list of severities", type(data).__name__)
-    return np.sort(np.array([_number(value, 0, 2) for value in data], np.float64))
+def _severities(data: JsonField) -> NDArray[np.float64]:
+    return np.sort(np.array([one.number(0, 2) for one in data.entries()], np.float64))
 
 
 def _tensors(content: bytes | None, model: ModelInfo) -> dict[str, NDArray[np.float32]]:
@@ -177,35 +166,9 @@ def _tensors(content: bytes | None, model: ModelInfo) -> dict[str, NDArray[np.fl
     for name, values in tensors.items():
         fits = name in widths and values.dtype == np.float32 and values.ndim == 2 and values.shape[1] == widths[name]
         if not fits or not has_direction(values).all():
-            raise _wrong(
-                f"{CALIBRATION_TENSORS} to hold float32 vectors of the model's width", f"{name} {values.shape}"
-            )
+            raise _unfit("float32 vectors of the model's width", f"{name} {values.dtype} {values.shape}")
     return tensors
 
 
-def _object(data: object) -> Mapping[str, object]:
-    if not isinstance(data, dict):
-        raise _wrong("an object", type(data).__name__)
-    return data
-
-
-def _text(data: object) -> str:
-    if not isinstance(data, str):
-        raise _wrong("a text", type(data).__name__)
-    return data
-
-
-def _count(data: object) -> int:
-    if not isinstance(data, int) or isinstance(data, bool) or data < 0:
-        raise _wrong("a count", repr(data))
-    return data
-
-
-def _number(data: object, low: float, high: float) -> float:
-    if not isinstance(data, int | float) or isinstance(data, bool) or not (math.isfinite(data) and low <= data <= high):
-        raise _wrong(f"a number of {low:g} to {high:g}", repr(data))
-    return float(data)
-
-
-def _wrong(expected: str, found: str) -> SemiseError:
-    return BundleError(f"{CALIBRATION}: expected {expected}, found {found}: get the bundle again")
+def _unfit(expected: str, found: str) -> SemiseError:
+    return BundleError(f"expected {expected} in {CALIBRATION_TENSORS}, found {found}: get the bundle again")

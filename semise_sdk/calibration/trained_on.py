@@ -31,7 +31,7 @@ def load_training_hashes(content: bytes) -> frozenset[int]:
     try:
         hashes = load(content)[_HASHES]
     except (SafetensorError, KeyError) as error:
-        raise BundleError(f"expected hashes in {TRAINING_IMAGES}, found otherwise: get the bundle again") from error
+        raise BundleError(f"expected hashes in {TRAINING_IMAGES}, found {error!r}: get the bundle again") from error
     if hashes.dtype != np.uint64 or hashes.ndim != 1:
         raise BundleError(
             f"expected uint64 hashes in {TRAINING_IMAGES}, found {hashes.dtype} {hashes.shape}: get the bundle again"

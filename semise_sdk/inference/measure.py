@@ -16,7 +16,7 @@ from semise_sdk.severity.difference import MeasuredSeverity, measured_severity
 from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 from semise_sdk.spec import Decoding
 
-NO_ANSWER = "no_answer: expected finite numbers from the network, found otherwise; look at the image"
+NO_ANSWER = "no_answer: expected finite numbers from the network, found NaN, infinity or zeros alone; look at the image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

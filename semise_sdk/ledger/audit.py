@@ -4,14 +4,19 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from semise_sdk.errors import LedgerError, OutputError
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 AUDIT = "audit.jsonl"
 LONGEST_LINE = 1 << 20
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+_ALTERED = "the trail was altered from there on"
 
 Event = Mapping[str, object]
 
@@ -137,14 +142,16 @@ def read_trail(path: Path, first: str, size: int) -> Iterator[tuple[int, str, Ev
             number += 1
             line = stream.readline(min(left, LONGEST_LINE))
             left -= len(line)
-            event = _parsed(line) if line.endswith(b"\n") else None
-            if event is None or event.get("prev_sha256") != previous or event.get("line") != number:
-                raise LedgerError(
-                    f"expected line {number} of {AUDIT} to hold its number and the sha256 of the line before it, found "
-                    "otherwise: the trail was altered from there on"
-                )
+            source = JsonSource(f"line {number} of {AUDIT}", LedgerError, _ALTERED, shows_values=False)
+            if not line.endswith(b"\n"):
+                raise JsonField(None, source).refused("to end with a line break", f"none in {len(line):,} bytes")
+            event = source.parse(line)
+            event["line"].choice(number)
+            chained = event["prev_sha256"]
+            if chained.matching(_SHA256, "a sha256") != previous:
+                raise chained.refused(f"to be that of the line before it, {previous}", chained.text())
             previous = hashlib.sha256(line[:-1]).hexdigest()
-            yield number, previous, event
+            yield number, previous, event.data()
 
 
 def _line(event: Event, head: Head) -> bytes:
@@ -153,14 +160,6 @@ def _line(event: Event, head: Head) -> bytes:
     if len(line) >= LONGEST_LINE:
         raise LedgerError(f"expected an answer of under {LONGEST_LINE:,} bytes for {AUDIT}, found {len(line):,}")
     return line
-
-
-def _parsed(line: bytes) -> Event | None:
-    try:
-        event: object = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, Mapping) else None
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

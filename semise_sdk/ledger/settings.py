@@ -2,10 +2,8 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,11 +11,14 @@ from typing import Self
 from semise_sdk.errors import LedgerError, OptionError
 from semise_sdk.privacy import PHI
 from semise_sdk.results import INTENDED_USE
+from semise_sdk.system.json_fields import JsonSource
 
 SCHEMA = 1
 FORMAT = "semise-run"
 SETTINGS = "run.json"
 
+# Its values are the names of images, folders and grades: no error quotes them.
+_SOURCE = JsonSource(f"the run folder's {SETTINGS}", LedgerError, "it is damaged, start anew", shows_values=False)
 _PART = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 
 
@@ -101,31 +102,21 @@ class RunSettings:
     def read(cls, folder: Path) -> Self:
         """Returns the settings of the run in ``folder``; raises LedgerError where there is none, or a damaged one."""
         try:
-            data: object = json.loads((folder / SETTINGS).read_bytes())
+            text = (folder / SETTINGS).read_bytes()
         except FileNotFoundError as error:
             raise LedgerError(f"expected {SETTINGS} in the run folder, found none: name a folder of --run") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise _damaged(type(error).__name__) from error
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("schema") != SCHEMA:
-            raise _damaged("another format or schema")
-        return cls._from(data)
-
-    @classmethod
-    def _from(cls, data: Mapping[str, object]) -> Self:
-        texts = {name: data.get(name) for name in _TEXTS}
-        optional = {name: data.get(name) for name in _OPTIONAL}
-        lists = {name: data.get(name) for name in ("labels", "images")}
-        is_sound = (
-            all(isinstance(text, str) for text in texts.values())
-            and all(text is None or isinstance(text, str) for text in optional.values())
-            and all(isinstance(values, list) for values in lists.values())
-            and texts["phi"] in PHI
-            and bool(_PART.fullmatch(str(texts["part"])))
-        )
-        if not is_sound:
-            raise _damaged("a missing or wrong value")
-        tuples = {name: tuple(map(str, values)) for name, values in lists.items() if isinstance(values, list)}
-        return cls(**texts, **optional, **tuples)  # type: ignore[arg-type]  # proven above
+        except OSError as error:
+            raise LedgerError(
+                f"could not read {SETTINGS} of the run: {error.strerror}; check its permissions"
+            ) from error
+        data = _SOURCE.parse(text)
+        data["format"].choice(FORMAT)
+        data["schema"].choice(SCHEMA)
+        data["phi"].choice(*PHI)
+        data["part"].matching(_PART, "i/n")
+        data["decoding"].text()  # as the images, never left out when a run is written
+        data["images"].entries()
+        return data.only(tuple(cls.__dataclass_fields__)).of(cls)
 
     def refuse_other(self, asked: "RunSettings") -> None:
         """Raises LedgerError unless a command that asks for ``asked`` may continue this run."""
@@ -140,8 +131,6 @@ class RunSettings:
                 )
 
 
-_TEXTS = ("command", "bundle", "bundle_sha256", "precision", "phi", "key", "part", "sdk_version", "created", "decoding")
-_OPTIONAL = ("reference", "reference_sha256", "grade_sets")
 _MUST_AGREE = {
     "command": "command",
     "bundle_sha256": "bundle",
@@ -152,7 +141,8 @@ _MUST_AGREE = {
     "part": "--part",
     "decoding": "--decode",
 }
-_SPEAKABLE = ("command", "precision", "phi", "part", "decoding")
+# The hashes of the reference's images and of the secret key are not shown.
+_SPEAKABLE = ("command", "bundle_sha256", "precision", "phi", "part", "decoding")
 
 
 def absolute(paths: tuple[Path, ...]) -> tuple[str, ...]:
@@ -161,11 +151,5 @@ def absolute(paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def _typed(value: str) -> str:
-    """Returns a value as the command line takes it."""
-    return value.replace("_", "-")
-
-
-def _damaged(found: str) -> LedgerError:
-    return LedgerError(
-        f"expected the run folder's {SETTINGS} as it was written, found it damaged ({found}): start anew"
-    )
+    """Returns a value as the command line takes it; of a sha256 the first 16 digits."""
+    return value.replace("_", "-")[:16]

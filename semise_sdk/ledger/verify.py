@@ -15,6 +15,7 @@ from semise_sdk.ledger.inputs import hash_input, listed
 from semise_sdk.ledger.journal import sorting_columns
 from semise_sdk.ledger.merge import Images, ReadRun
 from semise_sdk.ledger.settings import SETTINGS
+from semise_sdk.system.json_fields import shown
 
 _ROWS = (
     "SELECT line, number, lower(hex(identity)), file, status, reason, input_sha256, time, fields, severity, grade, "
@@ -200,8 +201,11 @@ def _spoken(event: Event, session: int) -> tuple[object, ...]:
 
 def _check_bundle(run: ReadRun, wanted: str | None) -> str:
     used = {str(row[0]) for row in run.connection.execute("SELECT bundle_sha256 FROM session")}
-    if used - {run.settings.bundle_sha256}:
-        raise LedgerError(f"expected every session to use the bundle of {SETTINGS}, found another in the journal")
+    others = sorted(used - {run.settings.bundle_sha256})
+    if others:
+        raise LedgerError(
+            f"expected every session to use the bundle of {SETTINGS}, found {shown(others[0])} in the journal"
+        )
     if wanted not in (None, run.settings.bundle_sha256):
         raise LedgerError(f"expected the bundle {wanted}, found that the run is of {run.settings.bundle_sha256}")
     return f"{run.settings.bundle}, manifest {run.settings.bundle_sha256}"

@@ -192,5 +192,11 @@ def _check_shape(name: str, values: NDArray[np.generic] | None, shape: tuple[int
 def _check_sums(probabilities: NDArray[np.floating] | None) -> None:
     if probabilities is None or not probabilities.size:
         return
-    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
-        raise ValueError("expected probabilities of 0 to 1 whose rows sum to 1, found otherwise; apply softmax first")
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    wrong = np.flatnonzero((probabilities < 0).any(axis=1) | (np.abs(sums - 1) > 1e-3))
+    if wrong.size:
+        row, least = wrong[0], probabilities[wrong[0]].min()
+        raise ValueError(
+            f"expected probabilities of 0 to 1 whose rows sum to 1, found row {row} with sum {sums[row]:g} and least "
+            f"value {least:g}; apply softmax first"
+        )

@@ -135,7 +135,7 @@ def load_network(config: NetworkConfig, weights: Path) -> SemiSeNetwork:
         network = _filled(outline, config)
         network.load_state_dict(load_file(weights))
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise BundleError(f"expected {weights} to hold this network's weights, found otherwise: {error}") from error
+        raise BundleError(f"expected {weights} to hold this network's weights, found {error}") from error
     return network.eval()
 
 
@@ -166,6 +166,6 @@ def _check_tensors(outline: SemiSeNetwork, weights: Path) -> None:
     wrong = sorted({name for name, shape in found.items() if wanted.get(name) != shape} | missing | kinds)
     if wrong:
         raise BundleError(
-            f"expected {weights} to hold this network's weights, found otherwise: {len(wrong)} tensors are missing, "
-            f"of another shape or type, or not its own, first {wrong[0]!r}"
+            f"expected {weights} to hold this network's weights, found that {len(wrong)} tensors are missing, of "
+            f"another shape or type, or not its own, first {wrong[0]!r} of shape {found.get(wrong[0])}"
         )

@@ -63,7 +63,7 @@ class ReferenceBank:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise BundleError(f"expected {path} to hold reference vectors, found otherwise: {error}") from error
+            raise BundleError(f"expected {path} to hold reference vectors, found {error}") from error
         return cls.from_bytes(content, mode=mode, name=str(path))
 
     @classmethod
@@ -82,7 +82,7 @@ class ReferenceBank:
         try:
             tensors = dict(deserialize(content))  # type: ignore[no-untyped-call]  # the wheel has no types for it
         except SafetensorError as error:
-            raise BundleError(f"expected {name} to hold reference vectors, found otherwise: {error}") from error
+            raise BundleError(f"expected {name} to hold reference vectors, found {error}") from error
         found = {key: tensor["dtype"] for key, tensor in tensors.items()}
         if found != {"vectors": "F32"}:
             raise BundleError(f"expected {name} to hold one F32 tensor named vectors, found {found or 'none'}")
@@ -116,7 +116,9 @@ class ReferenceBank:
         self._check_width(vectors, ndim=2)
         bad = np.flatnonzero(~has_direction(vectors))
         if bad.size:
-            raise SpecError(f"expected finite, non-zero severity vectors, found otherwise in row {bad[0]}")
+            raise SpecError(
+                f"expected finite, non-zero severity vectors, found {_fault(vectors[bad[0]])} in row {bad[0]}"
+            )
         return self._distance(vectors)
 
     def resampled(self, vector: NDArray[np.floating]) -> NDArray[np.float64] | None:
@@ -202,9 +204,13 @@ def _check_references(vectors: NDArray[np.float32]) -> None:
     bad = np.flatnonzero(~has_direction(vectors))
     if bad.size:
         raise ReferenceImageError(
-            f"expected finite, non-zero reference vectors, found otherwise in reference {bad[0] + 1} of "
-            f"{len(vectors)}; choose another image"
+            f"expected finite, non-zero reference vectors, found {_fault(vectors[bad[0]])} in reference {bad[0] + 1} "
+            f"of {len(vectors)}; choose another image"
         )
+
+
+def _fault(vector: NDArray[np.floating]) -> str:
+    return "zeros alone" if np.isfinite(vector).all() else "NaN or infinity"
 
 
 def _targets(units: NDArray[np.float64], mode: ReferenceMode) -> NDArray[np.float64]:

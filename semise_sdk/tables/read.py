@@ -146,7 +146,9 @@ def _read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"expected UTF-8 text, found another encoding in row {line}: save {path} as UTF-8") from error
+        raise DataError(
+            f"expected UTF-8 text, found the byte 0x{data[error.start]:02x} in row {line}: save {path} as UTF-8"
+        ) from error
 
 
 def _read_csv(path: Path, text: str, *, quoted: bool) -> Table:

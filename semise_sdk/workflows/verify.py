@@ -1,6 +1,5 @@
 """Replays a bundle's golden files: does it answer here as it did where it was exported?"""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from semise_sdk.bundle.signing import PublicKey
 from semise_sdk.errors import BackendError, BundleError, ParityError
 from semise_sdk.predictor import Predictor
 from semise_sdk.spec import Precision
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 SCHEMA = 1
 EXPECTED = "expected.json"
@@ -208,34 +208,24 @@ class _Expected:
 
 
 def _read_expected(bundle: Bundle, name: str) -> _Expected:
-    try:
-        data = json.loads(bundle.read(GOLDEN + name))
-        if data["schema"] != SCHEMA:
-            raise BundleError(f"expected golden files of schema {SCHEMA}, found {data['schema']!r}: update semise-sdk")
-        tolerance = {quantity: float(data["tolerance"][quantity]) for quantity in QUANTITIES}
-        golden = tuple(_answer(entry) for entry in data["answers"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"expected {GOLDEN}{name} to hold golden answers, found {error!r}: export again") from error
+    source = JsonSource(GOLDEN + name, BundleError, "update semise-sdk, or export again")
+    data = source.parse(bundle.read(GOLDEN + name))
+    data["schema"].choice(SCHEMA)
+    tolerance = {quantity: data["tolerance"][quantity].number() for quantity in QUANTITIES}
+    golden = tuple(_answer(entry) for entry in data["answers"].entries())
     if not golden:
-        raise BundleError(f"expected {GOLDEN}{name} to hold golden answers, found none: export again")
+        raise data["answers"].refused("to hold golden answers", "none")
     return _Expected(golden, tolerance)
 
 
-def _answer(entry: Mapping[str, object]) -> Answer:
-    severity, area = entry["severity"], entry["area_fraction"]
+def _answer(entry: JsonField) -> Answer:
     return Answer(
-        file=str(entry["file"]),
-        severity=None if severity is None else float(str(severity)),
-        probabilities=_floats(entry["probabilities"]),
-        area_fraction=None if area is None else float(str(area)),
-        embedding=_floats(entry["embedding"]),
+        file=entry["file"].text(),
+        severity=entry["severity"].optional(JsonField.number),
+        probabilities=entry["probabilities"].of(tuple[float, ...]),
+        area_fraction=entry["area_fraction"].optional(JsonField.number),
+        embedding=entry["embedding"].of(tuple[float, ...]),
     )
-
-
-def _floats(values: object) -> tuple[float, ...]:
-    if not isinstance(values, list):
-        raise TypeError(f"expected a list of numbers, found {values!r}")
-    return tuple(float(value) for value in values)
 
 
 def largest_errors(one: Sequence[Answer], other: Sequence[Answer]) -> dict[str, float]:

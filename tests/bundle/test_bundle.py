@@ -262,5 +262,5 @@ def test_a_run_folder_opens_for_its_weights(tmp_path):
 def test_a_damaged_run_is_a_bundle_error(tmp_path, content):
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "model.json").write_text(content)
-    with pytest.raises(BundleError, match="to describe a model"):
+    with pytest.raises(BundleError, match=r"expected .*model\.json .*, found .*: train again"):
         open_run(tmp_path)

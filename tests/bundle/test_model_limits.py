@@ -65,7 +65,7 @@ def test_what_no_model_has_is_refused_in_one_sentence(fields):
 
 def test_text_that_cannot_be_shown_is_refused():
     assert check_text("name", "Ödem, 3. Grad") == "Ödem, 3. Grad"
-    with pytest.raises(BundleError, match="printable text of at most 5"):
+    with pytest.raises(BundleError, match="printable text of at most 5 characters, found 6 characters, '123456'"):
         check_text("name", "123456", most=5)
 
 

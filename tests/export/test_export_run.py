@@ -446,7 +446,7 @@ def test_a_threshold_that_nothing_meets_fails_the_export(
 
 def test_other_files_are_never_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.md").write_text("x")
-    with pytest.raises(ConfigError, match="found other files in"):
+    with pytest.raises(ConfigError, match=r"a bundle, found 'thesis\.md' in "):
         export_run(run, out=tmp_path)
     with pytest.raises(ConfigError, match="expected --out to be a folder"):
         export_run(run, out=tmp_path / "thesis.md")

@@ -97,7 +97,7 @@ def test_one_image_makes_no_ranking(run: Path) -> None:
         ("config.yaml", "data: [", "could not read .*config.yaml"),
         ("config.yaml", "just words", "to hold a configuration, found str"),
         ("config.yaml", "data: {}", "expected data.manifest"),
-        ("split.csv", "file,part\na.png,val\n", "expected columns image, label and split"),
+        ("split.csv", "file,part\na.png,val\n", "expected columns image, label and split .*, found file, part"),
         ("split.csv", "image,label,split\na.png,ill,dev\n", "expected parts train, val, test, calibration .* 'dev'"),
         ("split.csv", None, "could not read .*split.csv"),
         ("checkpoint/model.json", None, "expected a finished run"),

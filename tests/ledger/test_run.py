@@ -253,7 +253,10 @@ def test_folders_that_hold_files_of_the_same_name_have_a_row_for_each(tmp_path, 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"bundle_sha256": "c" * 64}, "the bundle that the run was started with, found another"),
+        (
+            {"bundle_sha256": "c" * 64},
+            f"the bundle that the run was started with ({'b' * 16}), found another (cccc",
+        ),
         ({"reference_sha256": "c" * 64}, "the reference that"),
         ({"precision": "int8"}, "the precision that the run was started with (fp32), found another (int8)"),
         ({"phi": "drop"}, "the --phi that the run was started with (hash), found another (drop)"),

@@ -67,7 +67,8 @@ def test_an_altered_line_breaks_the_chain_where_it_is(run):
     trail.write_text("".join(lines))
     is_ok, what = found(verify_run(run))["trail"]
     assert not is_ok
-    assert f"expected line {place + 2} of audit.jsonl" in what
+    assert f"expected prev_sha256 in line {place + 2} of audit.jsonl to be that of the line before it" in what
+    assert json.loads(lines[place + 1])["prev_sha256"] in what
 
 
 @pytest.mark.parametrize("keep", [0, 5, -1])
@@ -154,7 +155,7 @@ def test_an_altered_row_is_found(run, change, what):
 def test_another_bundle_is_found(run):
     assert "found that the run is of" in found(verify_run(run, bundle_sha256="c" * 64))["bundle"][1]
     query(run, "UPDATE session SET bundle_sha256 = 'd'")
-    assert "found another in the journal" in found(verify_run(run))["bundle"][1]
+    assert "found 'd' in the journal" in found(verify_run(run))["bundle"][1]
 
 
 def test_inputs_that_changed_fail_and_those_out_of_reach_are_counted(run, images):
@@ -212,5 +213,7 @@ def test_another_key_is_refused(run, images, tmp_path):
 )
 def test_damaged_settings_are_one_sentence(run, text):
     (run / "run.json").write_text(text)
-    with pytest.raises(LedgerError, match=r"run\.json as it was written, found it damaged"):
+    with pytest.raises(
+        LedgerError, match=r"^expected .*the run folder's run\.json to be .*, found .*: it is damaged, start anew$"
+    ):
         verify_run(run)

@@ -306,8 +306,11 @@ def test_levels_off_the_model_scale_are_the_users_to_mend(level):
         ({"severity": np.zeros((90, 1))}, "severity of shape"),
         ({"severity": np.full(90, np.nan)}, "finite severity"),
         ({"probabilities": np.full((90, 3), 1 / 3)}, "probabilities of shape"),
-        ({"probabilities": np.tile([2.0, -1.0, 0.0, 0.0], (90, 1))}, "softmax"),
-        ({"probabilities": np.ones((90, K))}, "softmax"),
+        (
+            {"probabilities": np.tile([2.0, -1.0, 0.0, 0.0], (90, 1))},
+            "row 0 with sum 1 and least value -1; apply",
+        ),
+        ({"probabilities": np.ones((90, K))}, f"row 0 with sum {K} and least value 1; apply softmax"),
         ({"mask_groups": [1, 2]}, "mask_counts of shape"),
         ({"mask_counts": np.ones((3, 30), dtype=int)}, "mask_counts of shape"),
     ],

@@ -114,17 +114,20 @@ def test_map_puts_empty_places_at_distance_one(healthy, images):
     assert np.isfinite(severity_map).all()
 
 
+FAULTS = {"0": "zeros alone", "nan": "NaN or infinity", "inf": "NaN or infinity"}
+
+
 @pytest.mark.parametrize("value", [0, np.nan, np.inf])
 def test_references_without_a_direction_are_refused_by_number(healthy, value):
     healthy[4] = value
-    with pytest.raises(ReferenceImageError, match="reference 5 of 21"):
+    with pytest.raises(ReferenceImageError, match=f"found {FAULTS[str(value)]} in reference 5 of 21"):
         ReferenceBank(healthy)
 
 
 @pytest.mark.parametrize("value", [0, np.nan, np.inf])
 def test_images_without_a_direction_are_refused_by_row_and_can_be_found_first(healthy, images, value):
     images[7] = value
-    with pytest.raises(SpecError, match="row 7"):
+    with pytest.raises(SpecError, match=f"found {FAULTS[str(value)]} in row 7"):
         ReferenceBank(healthy).severity(images)
     assert np.flatnonzero(~has_direction(images)).tolist() == [7]
 

@@ -208,7 +208,9 @@ def test_a_damaged_calibration_is_refused_when_the_predictor_opens(calibrated_bu
     (damaged / CALIBRATION).write_text("{}")
     with Bundle.open(calibrated_bundle) as opened:
         write_manifest(damaged, model=opened.model, graphs=opened.manifest.graphs)
-    with pytest.raises(BundleError, match=r"expected calibration\.json of schema 1 or 2, found None"):
+    with pytest.raises(
+        BundleError, match=r"expected schema in calibration\.json to be given, found none: update semise-sdk"
+    ):
         Predictor.open(damaged, backend="onnxruntime")
     (damaged / TRAINING_IMAGES).write_bytes(b"")
     with Bundle.open(calibrated_bundle) as opened:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -129,7 +130,6 @@ def changed(file: str, quantity: str, value: object) -> dict[str, object]:
         ("red.png", "area_fraction", 0.25, "area_fraction of red.png is there on one side only"),
         ("red.png", "probabilities", [0.5, 0.5], "probabilities of red.png is there on one side only"),
         ("red.png", "severity", None, "severity of red.png is there on one side only"),
-        ("red.png", "severity", float("nan"), "severity of red.png differs by nan, more than 0.001"),
     ],
 )
 def test_an_answer_that_differs_is_named(
@@ -144,6 +144,19 @@ def test_an_answer_that_differs_is_named(
     json.dumps(report.to_json())
 
 
+def test_an_answer_that_is_no_number_differs(write_bundle: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = module.answers
+
+    def without_numbers(*given: Any) -> Iterator[Answer]:
+        return (dataclasses.replace(answer, severity=float("nan")) for answer in honest(*given))
+
+    monkeypatch.setattr(module, "answers", without_numbers)
+    report = replay(write_bundle(expected()), backend="onnxruntime")
+    assert "severity of red.png differs by nan, more than 0.001" in map(str, report.differences)
+    assert not report.passed
+    json.dumps(report.to_json())
+
+
 def test_a_difference_within_its_tolerance_is_none(write_bundle: Writer) -> None:
     report = replay(write_bundle(changed("green.png", "severity", 0.9995)), backend="onnxruntime")
     assert report.passed
@@ -153,12 +166,16 @@ def test_a_difference_within_its_tolerance_is_none(write_bundle: Writer) -> None
 @pytest.mark.parametrize(
     ("golden", "said"),
     [
-        ("not json", "to hold golden answers, found JSONDecodeError"),
-        ({"schema": 2}, "expected golden files of schema 1, found 2"),
-        ({"schema": 1, "tolerance": TOLERANCE}, "found KeyError"),
+        ("not json", r"golden/expected\.json to be JSON, found Expecting value"),
+        ({"schema": 2}, r"expected schema in golden/expected\.json to be 1, found 2: update semise-sdk"),
+        ({"schema": 1, "tolerance": TOLERANCE}, "expected answers in .* to be given, found none"),
+        (changed("red.png", "severity", float("nan")), "found NaN, which is no JSON"),
         ({"schema": 1, "tolerance": TOLERANCE, "answers": []}, "to hold golden answers, found none"),
-        ({"schema": 1, "tolerance": TOLERANCE, "answers": [{"file": "red.png"}]}, "found KeyError"),
-        (changed("red.png", "embedding", 5), "expected a list of numbers"),
+        (
+            {"schema": 1, "tolerance": TOLERANCE, "answers": [{"file": "red.png"}]},
+            r"answers\[0\]\.severity in .* to be given",
+        ),
+        (changed("red.png", "embedding", 5), r"answers\[0\]\.embedding in .* to be a list, found 5"),
         (changed("red.png", "file", "../../other.png"), "expected golden/../../other.png in bundle"),
     ],
 )

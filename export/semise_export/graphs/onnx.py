@@ -116,7 +116,7 @@ def _checked(path: Path) -> onnx.ModelProto:
         if not outside:
             onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # onnx, its checker and protobuf raise kinds that share no base class
-        raise ParityError(f"expected {path.name} to be a valid ONNX graph, found otherwise: {error}") from error
+        raise ParityError(f"expected {path.name} to be a valid ONNX graph, found {error}") from error
     if outside:
         raise ParityError(f"expected {path.name} to hold all its weights, found {outside[0]} outside the file")
     return model

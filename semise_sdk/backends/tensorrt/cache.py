@@ -18,6 +18,7 @@ from semise_sdk.backends.tensorrt.precision import NetworkTypes
 from semise_sdk.errors import BackendError
 from semise_sdk.spec import Precision
 from semise_sdk.system.atomic import atomic_file
+from semise_sdk.system.json_fields import JsonSource
 
 VARIABLE = "SEMISE_CACHE"
 
@@ -120,20 +121,21 @@ class EngineCache:
         """Returns the engine of ``key``, or why there is none that may be used."""
         path = self.path(key)
         try:
-            data = json.loads(_read(path.with_suffix(".json")))
+            data = JsonSource(path.with_suffix(".json").name, ValueError).parse(_read(path.with_suffix(".json")))
             content = _read(path)
+            data["schema"].choice(_SCHEMA)
+            difference = _difference(data["key"].data(), key.to_json())
+            if difference:
+                return Lookup(reason=difference)
+            if data["sha256"].text() != hashlib.sha256(content).hexdigest():
+                return Lookup(reason=f"{path.name} was truncated or altered")
+            types, seconds = NetworkTypes.from_json(data["types"].value), data["seconds"].number(0)
         except FileNotFoundError:
             return Lookup(reason=self._absence(key))
         except (OSError, ValueError) as error:
             return Lookup(reason=f"{path.name} cannot be read ({error})")
-        if not isinstance(data, dict) or data.get("schema") != _SCHEMA:
-            return Lookup(reason=f"{path.name} was written by another version of this SDK")
-        difference = _difference(data.get("key"), key.to_json())
-        if difference:
-            return Lookup(reason=difference)
-        if hashlib.sha256(content).hexdigest() != data.get("sha256"):
-            return Lookup(reason=f"{path.name} was truncated or altered")
-        return _engine(path, content, data)
+        os.utime(path)  # the engine unused for longest is removed first
+        return Lookup(engine=BuiltEngine(content=content, seconds=seconds, types=types))
 
     def kept_profile(self, key: EngineKey) -> BatchProfile | None:
         """Returns the batch sizes of the engine kept in the place of ``key``, None where there is none."""
@@ -207,7 +209,8 @@ def default_root() -> Path:
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode):
-        raise BackendError(f"expected the engine cache {path} to be a folder, found something else: remove it")
+        kind = "a link" if stat.S_ISLNK(status.st_mode) else "a file"
+        raise BackendError(f"expected the engine cache {path} to be a folder, found {kind}: remove it")
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         raise BackendError(
             f"expected the engine cache {path} to be yours, found it owned by user {status.st_uid}: name another "
@@ -236,24 +239,11 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _difference(found: object, wanted: Mapping[str, object]) -> str:
-    if not isinstance(found, dict):
-        return "its key is missing"
+def _difference(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:
     for name, value in wanted.items():
         if found.get(name) != value:
             return f"it was built for {name} {found.get(name)}, wanted is {value}"
     return ""
-
-
-def _engine(path: Path, content: bytes, data: Mapping[str, object]) -> Lookup:
-    seconds = data.get("seconds")
-    try:
-        types = NetworkTypes.from_json(data.get("types"))
-    except ValueError as error:
-        return Lookup(reason=f"{path.name}: {error}")
-    os.utime(path)  # the engine unused for longest is removed first
-    built = float(seconds) if isinstance(seconds, int | float) else 0.0
-    return Lookup(engine=BuiltEngine(content=content, seconds=built, types=types))
 
 
 def _age(path: Path) -> float:

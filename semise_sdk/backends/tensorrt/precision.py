@@ -1,5 +1,6 @@
 """The precision that a network or an engine really computes in, counted layer by layer."""
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Literal, Self
 from semise_sdk.backends.tensorrt.bindings import Layer, Named, Network, Tensor
 from semise_sdk.errors import BackendError
 from semise_sdk.spec import Precision
+from semise_sdk.system.json_fields import JsonField, JsonSource
 
 _PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
 # They only move values: a product behind them takes what was dequantized before them.
@@ -48,36 +50,14 @@ class NetworkTypes:
 
     def to_json(self) -> dict[str, object]:
         """Returns plain JSON data that :meth:`from_json` reads back."""
-        return {
-            "layers": self.layers,
-            "products": dict(self.products),
-            "tensors": dict(self.tensors),
-            "quantize": self.quantize,
-            "dequantize": self.dequantize,
-            "strays": list(self.strays),
-        }
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Returns the types that :meth:`to_json` wrote; raises ValueError for anything else."""
-        match data:
-            case {
-                "layers": int(layers),
-                "products": dict(products),
-                "tensors": dict(tensors),
-                "quantize": int(quantize),
-                "dequantize": int(dequantize),
-                "strays": list(strays),
-            }:
-                return cls(
-                    layers=layers,
-                    products={str(name): int(count) for name, count in products.items()},
-                    tensors={str(name): int(count) for name, count in tensors.items()},
-                    quantize=quantize,
-                    dequantize=dequantize,
-                    strays=tuple(str(name) for name in strays),
-                )
-        raise ValueError(f"expected the types of a network, found {type(data).__name__}")
+        types = JsonField(data, JsonSource("the types of a network", ValueError))
+        types.fields(tuple(cls.__dataclass_fields__))
+        return types.of(cls)
 
 
 def network_types(network: Network, trt: ModuleType) -> NetworkTypes:

@@ -18,7 +18,8 @@ from semise_sdk.images.isolation.protocol import Message, ProtocolError
 from semise_sdk.images.preprocess import geometry_for
 from semise_sdk.images.readers import MAX_PIXELS
 from semise_sdk.images.record import Canvas
-from semise_sdk.spec import DicomPolicy, InputSpec
+from semise_sdk.spec import InputSpec
+from semise_sdk.system.json_fields import JsonSource, shown
 
 Ask = Literal["canvas", "display"]
 Picture = NDArray[np.uint8]
@@ -132,7 +133,9 @@ def _pixels(message: Message, shape: tuple[int, int, int]) -> Picture:
 def _size(message: Message) -> tuple[int, int]:
     height, width = message.number("height"), message.number("width")
     if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise ProtocolError(f"expected the size of an image of at most {MAX_PIXELS:,} pixels, found another")
+        raise ProtocolError(
+            f"expected the size of an image of at most {MAX_PIXELS:,} pixels, found {shown(height)} x {shown(width)}"
+        )
     return height, width
 
 
@@ -143,6 +146,4 @@ def _text_of(spec: InputSpec) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _spec_of(text: str) -> InputSpec:
-    fields = json.loads(text)
-    policy = fields.pop("dicom")
-    return InputSpec(dicom=DicomPolicy(**{**policy, "sop_classes": tuple(policy["sop_classes"])}), **fields)
+    return JsonSource("the spec", ProtocolError).parse(text).of(InputSpec)

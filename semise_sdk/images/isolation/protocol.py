@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from semise_sdk.system.json_fields import JsonField, JsonSource
+
 _PREFIX = struct.Struct(">IQ")
 _MAX_HEADER_BYTES = 1 << 16
 
 
 class ProtocolError(Exception):
     """The other side sent what is no message, or stopped within one."""
+
+
+# A reason in it quotes an image's name.
+_HEADER = JsonSource("the header", ProtocolError, shows_values=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +29,11 @@ class Message:
 
     def text(self, key: str) -> str:
         """Returns a text of the header; raises ProtocolError where there is none."""
-        value = self.header.get(key)
-        if not isinstance(value, str):
-            raise ProtocolError(f"expected a text as {key}, found {type(value).__name__}")
-        return value
+        return JsonField(self.header, _HEADER).get(key).text()
 
     def number(self, key: str) -> int:
         """Returns a whole number of the header; raises ProtocolError where there is none."""
-        value = self.header.get(key)
-        if not isinstance(value, int):
-            raise ProtocolError(f"expected a whole number as {key}, found {type(value).__name__}")
-        return value
+        return JsonField(self.header, _HEADER).get(key).whole()
 
 
 def send(stream: IO[bytes], header: Mapping[str, object], payload: bytes | memoryview = b"") -> None:
@@ -65,7 +65,8 @@ def receive(stream: IO[bytes], *, max_payload: int | None = None) -> Message | N
         raise ProtocolError(f"expected a header of at most {_MAX_HEADER_BYTES:,} bytes, found {header_bytes:,}")
     if max_payload is not None and payload_bytes > max_payload:
         raise ProtocolError(f"expected a payload of at most {max_payload:,} bytes, found {payload_bytes:,}")
-    return Message(_object(_exactly(stream, header_bytes)), _exactly(stream, payload_bytes))
+    header = _HEADER.parse(_exactly(stream, header_bytes)).data()
+    return Message(header, _exactly(stream, payload_bytes))
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
@@ -73,13 +74,3 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
     if len(data) < count:
         raise ProtocolError("expected a whole message, found it cut short")
     return data
-
-
-def _object(text: bytes) -> Mapping[str, object]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("expected a JSON header, found other bytes") from error
-    if not isinstance(value, dict):
-        raise ProtocolError(f"expected a JSON object as header, found {type(value).__name__}")
-    return value

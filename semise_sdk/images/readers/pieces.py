@@ -49,7 +49,8 @@ def _count(pieces: Iterator[int], most: int) -> int:
 def _refuse_more(pieces: str, found: int, most: int) -> None:
     if found > most:
         raise ImageReadError(
-            "unsupported_format", f"expected an image of at most {most:,} {pieces}, found more; save it anew"
+            "unsupported_format",
+            f"expected an image of at most {most:,} {pieces}, found at least {found:,}; save it anew",
         )
 
 

@@ -51,4 +51,5 @@ def _converted(index: int, png: bytes) -> bytes:
                 )
             return as_webp(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BundleError(f"expected reference picture {index} to be a PNG, found otherwise: export again") from error
+        found = f"{len(png)} bytes that are none ({type(error).__name__})"
+        raise BundleError(f"expected reference picture {index} to be a PNG, found {found}: export again") from error

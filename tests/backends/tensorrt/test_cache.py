@@ -75,7 +75,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
 def test_a_link_or_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "engines").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BackendError, match="to be a folder"):
+    with pytest.raises(BackendError, match="to be a folder, found a link"):
         EngineCache.open(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(BackendError, match="SEMISE_CACHE"):

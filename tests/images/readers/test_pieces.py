@@ -40,7 +40,7 @@ def with_scans(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("make", "limit", "message"),
     [
-        (with_chunks, "MAX_PIECES", "at most 40 chunks"),
+        (with_chunks, "MAX_PIECES", "at most 40 chunks, found at least 41"),
         (with_comments, "MAX_PIECES", "at most 40 segments"),
         (with_scans, "MAX_SCANNED_PIXELS", "at most 40 scans"),
     ],

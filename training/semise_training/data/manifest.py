@@ -165,7 +165,8 @@ def find_manifest(path: Path) -> Path:
     for name in _FOLDER_MANIFESTS:
         if (path / name).is_file():
             return path / name
-    raise DataError(f"expected a manifest file in the folder {path}, found none of {', '.join(_FOLDER_MANIFESTS)}")
+    entries, names = len(list(path.iterdir())), ", ".join(_FOLDER_MANIFESTS)
+    raise DataError(f"expected a manifest file in the folder {path}, found none of {names} among {entries} entries")
 
 
 def parse_columns(text: str) -> dict[str, str]:

@@ -26,7 +26,9 @@ def rgb_of_palette(values: NDArray[np.int32], dataset: Dataset, notes: list[str]
     entries, _, depth = dataset.RedPaletteColorLookupTableDescriptor
     is_segmented = "RedPaletteColorLookupTableData" not in dataset
     if is_segmented and depth == 8 and not 0 < entries <= 256:
-        raise ImageReadError("unsupported_format", "expected a segmented palette of at most 256 colours, found more")
+        raise ImageReadError(
+            "unsupported_format", f"expected a segmented palette of at most 256 colours, found {entries or 1 << 16}"
+        )
     if not is_segmented:
         _deepen_entries(dataset)
     colours = apply_color_lut(values, dataset)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semise_sdk.errors import DataError
+from semise_sdk.system.json_fields import JsonSource
 from semise_training.compare.cells.answers import Answers
 from semise_training.compare.cells.cells import CellKey, is_row_name, read_cell, write_cell
 
@@ -61,29 +62,45 @@ def test_names_of_rows_can_be_names_of_files(name, is_good):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "name", "said"),
     [
-        (lambda data: data.pop("seconds"), "missing ['seconds']"),
-        (lambda data: data.update(more=1), "unknown ['more']"),
-        (lambda data: data.update(schema=9), "schema 1, found 9"),
-        (lambda data: data.update(views="many"), "views to be a whole number or null"),
-        (lambda data: data.update(dirty=1), "dirty to be true or false or null"),
-        (lambda data: data["key"].update(fold="0"), "fold to be a whole number"),
-        (lambda data: data["key"].update(seed=True), "seed to be a whole number"),
-        (lambda data: data["key"].update(name="../../x"), "a row's name"),
-        (lambda data: data["test"].update(levels="0" * 39), "levels as 40 letters"),
-        (lambda data: data["test"]["severity"].append(0.5), "severity to be 40 finite numbers"),
-        (lambda data: data["test"]["severity"].__setitem__(0, None), "severity to be 40 finite numbers"),
-        (lambda data: data["test"]["heads"]["plain"]["argmax"].pop(), "as many heads"),
-        (lambda data: data["test"]["heads"]["plain"]["argmax"].__setitem__(0, "3" * 40), "letters of 012"),
-        (lambda data: data["test"]["heads"]["weighted"]["per_mille"].pop(), "per_mille to be whole numbers"),
-        (lambda data: data["test"]["mask_rows"].__setitem__(0, 40), "mask_rows of 0 to 39"),
-        (lambda data: data["test"]["mask_counts"].pop(), "mask_counts to be whole numbers"),
-        (lambda data: data["val"].update(groups=[-1] * 40), "groups to be whole numbers"),
-        (lambda data: data.update(test=[]), "test to be an object"),
+        (lambda data: data.pop("seconds"), "cell.json to have", "missing seconds"),
+        (lambda data: data.update(more=1), "cell.json to have", "unknown 'more'"),
+        (lambda data: data.update(schema=9), "schema in", "to be 1, found 9: compute it anew with --redo"),
+        (lambda data: data.update(views="many"), "views in", "to be a whole number, found 'many'"),
+        (lambda data: data.update(dirty=1), "dirty in", "to be true or false, found 1"),
+        (lambda data: data["key"].update(fold="0"), "key.fold in", "to be a whole number, found '0'"),
+        (lambda data: data["key"].update(seed=True), "key.seed in", "to be a whole number, found True"),
+        (lambda data: data["key"].update(name="../../x"), "key.name in", "a row's name"),
+        (lambda data: data["test"].update(levels="0" * 39), "test.levels in", "levels as 40 letters"),
+        (lambda data: data["test"]["severity"].append(0.5), "test.severity in", "to be a list of 40, found one of 41"),
+        (
+            lambda data: data["test"]["severity"].__setitem__(0, None),
+            "test.severity[0] in",
+            "to be a number, found None",
+        ),
+        (lambda data: data["test"]["heads"]["plain"]["argmax"].pop(), "test.heads.plain in", "as many heads"),
+        (
+            lambda data: data["test"]["heads"]["plain"]["argmax"].__setitem__(0, "3" * 40),
+            "test.heads.plain.argmax[0] in",
+            "letters of 012",
+        ),
+        (
+            lambda data: data["test"]["heads"]["weighted"]["per_mille"].pop(),
+            "test.heads.weighted.per_mille in",
+            "to be whole numbers of shape (2, 40, 3), found",
+        ),
+        (lambda data: data["test"]["mask_rows"].__setitem__(0, 40), "test.mask_rows in", "to be of 0 to 39, found 40"),
+        (lambda data: data["test"]["mask_counts"].pop(), "test.mask_counts in", "to be whole numbers of shape ("),
+        (
+            lambda data: data["val"].update(groups=[-1] * 40),
+            "val.groups in",
+            "to be whole numbers of shape (None,), found [-1, -1,",
+        ),
+        (lambda data: data.update(test=[]), "test in", "to be an object, found []"),
     ],
 )
-def test_what_is_wrong_with_a_cell_is_said_in_one_sentence(make_cell, tmp_path, change, said):
+def test_what_is_wrong_with_a_cell_is_said_in_one_sentence(make_cell, tmp_path, change, name, said):
     data = json.loads(json.dumps(make_cell().to_json()))
     change(data)
     path = tmp_path / "cell.json"
@@ -91,13 +108,14 @@ def test_what_is_wrong_with_a_cell_is_said_in_one_sentence(make_cell, tmp_path, 
     with pytest.raises(DataError) as caught:
         read_cell(path)
     assert said in str(caught.value)
+    assert name in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_torn_file_is_no_cell(tmp_path):
     (tmp_path / "cell.json").write_text('{"schema": 1,')
-    with pytest.raises(DataError, match="no readable JSON"):
+    with pytest.raises(DataError, match=r"cell\.json to be JSON, found Expecting property name"):
         read_cell(tmp_path / "cell.json")
 
 
@@ -107,5 +125,5 @@ def test_answers_without_masks_come_back(make_answers):
     answers = dataclasses.replace(
         make_answers(), mask_rows=np.zeros(0, np.int64), mask_counts=np.zeros((0, 3), np.int64)
     )
-    back = Answers.from_json(json.loads(json.dumps(answers.to_json())), classes=3)
+    back = Answers.from_json(JsonSource("answers", ValueError).parse(json.dumps(answers.to_json())), classes=3)
     assert back.mask_counts.shape == (0, 3)

@@ -1,15 +1,15 @@
 """What a model said of one part of the data, rounded as it is kept, beside the truth; no file names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.errors import DataError
 from semise_sdk.metrics.classification import decide
 from semise_sdk.spec import Decoding
+from semise_sdk.system.json_fields import JsonField, shown
 
 Loss = Literal["weighted", "plain"]
 
@@ -46,15 +46,17 @@ class HeadAnswers:
         return data if self.per_mille is None else data | {"per_mille": self.per_mille.tolist()}
 
     @classmethod
-    def from_json(cls, data: object, *, images: int, classes: int) -> Self:
-        """Returns the answers; raises DataError where they are not of ``images`` images and ``classes`` grades."""
-        fields = checked_fields("the answers of the heads", data, required=DECODINGS, optional=("per_mille",))
-        decided = {way: _levels(fields[way], images=images, classes=classes) for way in DECODINGS}
-        seeds = len(decided["argmax"])
-        kept = fields.get("per_mille")
-        per_mille = None if kept is None else whole_numbers("per_mille", kept, shape=(seeds, images, classes))
-        if len(decided["expected_maee"]) != seeds or not seeds:
-            raise DataError("expected as many heads in argmax as in expected_maee, at least one, found otherwise")
+    def from_json(cls, data: JsonField, *, images: int, classes: int) -> Self:
+        """Returns the answers; raises the field's error where they are not of so many images and grades."""
+        fields = data.fields(DECODINGS, ("per_mille",))
+        decided = {way: _levels(fields[way].entries(), images=images, classes=classes) for way in DECODINGS}
+        seeds, others = (len(decided[way]) for way in DECODINGS)
+        shape = (seeds, images, classes)
+        per_mille = data.get("per_mille").optional(lambda kept: whole_numbers(kept, shape=shape))
+        if others != seeds or not seeds:
+            raise data.refused(
+                "to have as many heads in argmax as in expected_maee, 1 or more", f"{seeds} and {others}"
+            )
         return cls(decided=decided, per_mille=per_mille)
 
 
@@ -90,71 +92,49 @@ class Answers:
         }
 
     @classmethod
-    def from_json(cls, data: object, *, classes: int) -> Self:
-        """Returns the answers; raises DataError naming what is wrong."""
-        names = ("groups", "levels", "severity", "heads", "mask_rows", "mask_counts")
-        fields = checked_fields("the answers", data, required=names)
-        groups = whole_numbers("groups", fields["groups"], shape=(None,))
+    def from_json(cls, data: JsonField, *, classes: int) -> Self:
+        """Returns the answers; raises the field's error naming what is wrong."""
+        fields = data.fields(tuple(cls.__dataclass_fields__))
+        groups = whole_numbers(fields["groups"], shape=(None,))
         images = len(groups)
-        heads = checked_fields("heads", fields["heads"], required=LOSSES)
-        rows = whole_numbers("mask_rows", fields["mask_rows"], shape=(None,))
-        if rows.size and not (rows.min() >= 0 and rows.max() < images):
-            raise DataError(f"expected mask_rows of 0 to {images - 1}, found {rows.min()} to {rows.max()}")
+        heads = fields["heads"].fields(LOSSES)
+        rows = whole_numbers(fields["mask_rows"], shape=(None,))
+        if rows.size and rows.max() >= images:
+            raise fields["mask_rows"].refused(f"to be of 0 to {images - 1}", f"{rows.max()}")
         return cls(
             groups=groups,
             levels=_levels([fields["levels"]], images=images, classes=classes)[0],
-            severity=_numbers("severity", fields["severity"], images=images),
+            severity=np.array([one.number() for one in fields["severity"].entries(images)], np.float64),
             heads={loss: HeadAnswers.from_json(heads[loss], images=images, classes=classes) for loss in LOSSES},
             mask_rows=rows,
-            mask_counts=whole_numbers("mask_counts", fields["mask_counts"], shape=(len(rows), 3)),
+            mask_counts=whole_numbers(fields["mask_counts"], shape=(len(rows), 3)),
         )
 
 
-def checked_fields(
-    where: str, data: object, *, required: tuple[str, ...], optional: tuple[str, ...] = ()
-) -> dict[str, object]:
-    """Returns a JSON object's fields; raises DataError when one is missing or unknown."""
-    if not isinstance(data, Mapping):
-        raise DataError(f"expected {where} to be an object, found {type(data).__name__}")
-    missing = [name for name in required if name not in data]
-    unknown = sorted(str(name) for name in data if name not in (*required, *optional))
-    if missing or unknown:
-        raise DataError(
-            f"expected {where} to have the fields of this version, found unknown {unknown}, missing {missing}"
-        )
-    return dict(data)
-
-
-def whole_numbers(name: str, data: object, *, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
-    """Returns nested lists of whole numbers as an array of ``shape``, None for any length; raises DataError."""
+def whole_numbers(data: JsonField, *, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
+    """Returns nested lists of whole numbers as an array of ``shape``, None for any length; raises the field's error."""
+    expected = f"to be whole numbers of shape {shape}"
     try:
-        values = np.array(data if data != [] else np.zeros([length or 0 for length in shape], np.int64))
+        values = np.array(data.value if data.value != [] else np.zeros([length or 0 for length in shape], np.int64))
     except ValueError as error:
-        raise DataError(f"expected {name} to be whole numbers of shape {shape}, found uneven lists") from error
+        raise data.refused(expected, "uneven lists") from error
     fits = values.ndim == len(shape) and all(
         want in (None, have) for want, have in zip(shape, values.shape, strict=True)
     )
     if not fits or values.dtype.kind != "i" or (values.size and values.min() < 0):
-        raise DataError(f"expected {name} to be whole numbers of shape {shape}, found {values.dtype} {values.shape}")
+        raise data.refused(expected, f"{shown(data.value)} of shape {values.shape}")
     return values.astype(np.int64)
-
-
-def _numbers(name: str, data: object, *, images: int) -> NDArray[np.float64]:
-    if isinstance(data, list) and len(data) == images and all(isinstance(value, int | float) for value in data):
-        values = np.array(data, np.float64)
-        if np.isfinite(values).all():
-            return values
-    raise DataError(f"expected {name} to be {images} finite numbers, found otherwise")
 
 
 def _letters(levels: NDArray[np.integer]) -> str:
     return "".join(_DIGITS[level] for level in levels)
 
 
-def _levels(data: object, *, images: int, classes: int) -> NDArray[np.int64]:
-    """Returns the levels ``[n, images]`` of a list of texts."""
-    rows = [str(row) for row in data] if isinstance(data, list) else []
-    for row in rows:
-        if len(row) != images or not set(row) <= set(_DIGITS[:classes]):
-            raise DataError(f"expected levels as {images} letters of {_DIGITS[:classes]}, found {row[:40]!r}")
-    return np.array([[_DIGITS.index(letter) for letter in row] for row in rows], np.int64).reshape(len(rows), images)
+def _levels(data: Sequence[JsonField], *, images: int, classes: int) -> NDArray[np.int64]:
+    """Returns the levels ``[n, images]`` of texts."""
+    for row in data:
+        if len(row.text()) != images or not set(row.text()) <= set(_DIGITS[:classes]):
+            found = f"{len(row.text())} letters, {shown(row.value)}"
+            raise row.refused(f"to be levels as {images} letters of {_DIGITS[:classes]}", found)
+    levels = [[_DIGITS.index(letter) for letter in row.text()] for row in data]
+    return np.array(levels, np.int64).reshape(len(data), images)

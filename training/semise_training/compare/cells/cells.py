@@ -10,48 +10,12 @@ from typing import Self
 
 from semise_sdk.errors import DataError
 from semise_sdk.system.atomic import write_text
-from semise_training.compare.cells.answers import Answers, checked_fields
+from semise_sdk.system.json_fields import JsonField, JsonSource
+from semise_training.compare.cells.answers import Answers
 
 SCHEMA = 1
 
-_KEY_TYPES: Mapping[str, tuple[type, ...]] = {
-    "name": (str,),
-    "folds": (int,),
-    "fold": (int,),
-    "split_seed": (int,),
-    "seed": (int,),
-    "alpha": (int, float, type(None)),
-    "label_fraction": (int, float),
-}
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "schema": (int,),
-    "key": (dict,),
-    "method": (str,),
-    "asked": (dict,),
-    "data_digest": (str,),
-    "labels": (list,),
-    "config": (dict,),
-    "protocol": (dict,),
-    "selected": (dict,),
-    "counts": (dict,),
-    "views": (int, type(None)),
-    "seconds": (int, float),
-    "commit": (str, type(None)),
-    "dirty": (bool, type(None)),
-    "machine": (dict,),
-    "figures": (dict,),
-    "val": (dict,),
-    "test": (dict,),
-}
-_KINDS: Mapping[type, str] = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
+_ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_.]*(-[A-Za-z0-9+_.]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,19 +130,30 @@ class Cell:
         }
 
     @classmethod
-    def from_json(cls, data: object) -> Self:
+    def from_json(cls, data: JsonField) -> Self:
         """Returns the cell; raises DataError in one sentence about the first field that is wrong."""
-        fields = checked_fields("a cell", data, required=tuple(_TYPES))
-        if fields["schema"] != SCHEMA:
-            raise DataError(
-                f"expected a cell of schema {SCHEMA}, found {fields['schema']!r}: compute it anew with --redo"
-            )
-        _check_types(fields, _TYPES)
-        labels = tuple(str(label) for label in _list(fields["labels"]))
-        kept = {name: value for name, value in fields.items() if name not in ("schema", "key", "labels")}
-        answers = {part: Answers.from_json(kept.pop(part), classes=len(labels)) for part in ("val", "test")}
-        code = CodeVersion(kept.pop("commit"), kept.pop("dirty"))  # type: ignore[arg-type]  # checked above
-        return cls(key=key_of(fields["key"]), labels=labels, code=code, **answers, **kept)  # type: ignore[arg-type]  # checked above
+        own = [name for name in cls.__dataclass_fields__ if name != "code"]
+        data["schema"].choice(SCHEMA)
+        data.fields(("schema", "commit", "dirty", *own))
+        labels = data["labels"].of(tuple[str, ...])
+        return cls(
+            key=key_of(data["key"]),
+            method=data["method"].text(),
+            asked=data["asked"].data(),
+            data_digest=data["data_digest"].text(),
+            labels=labels,
+            config=data["config"].data(),
+            protocol=data["protocol"].data(),
+            selected=data["selected"].data(),
+            counts=data["counts"].data(),
+            views=data["views"].optional(JsonField.whole),
+            seconds=data["seconds"].number(),
+            code=CodeVersion(data["commit"].optional(JsonField.text), data["dirty"].optional(JsonField.flag)),
+            machine=data["machine"].data(),
+            figures=data["figures"].data(),
+            val=Answers.from_json(data["val"], classes=len(labels)),
+            test=Answers.from_json(data["test"], classes=len(labels)),
+        )
 
 
 def write_cell(path: Path, cell: Cell) -> None:
@@ -192,36 +167,25 @@ def write_cell(path: Path, cell: Cell) -> None:
 
 def read_cell(path: Path) -> Cell:
     """Returns the cell of a file; raises DataError naming the file and what is wrong with it."""
+    return Cell.from_json(open_json(path, "compute it anew with --redo"))
+
+
+def open_json(path: Path, advice: str) -> JsonField:
+    """Returns what a file of a comparison holds; raises DataError where that is no JSON."""
     try:
-        return Cell.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataError(f"expected {path} to be a cell of semise compare, found no readable JSON ({error})") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"could not read {path}: {error.strerror}; {advice}") from error
+    return JsonSource(str(path), DataError, advice).parse(text)
 
 
 def is_row_name(name: str) -> bool:
     """Returns whether ``name`` may name a row, and so files."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_.]*(-[A-Za-z0-9+_.]+)*", name) is not None
+    return _ROW_NAME.fullmatch(name) is not None
 
 
-def key_of(data: object) -> CellKey:
+def key_of(data: JsonField) -> CellKey:
     """Returns a key from JSON data; raises DataError naming what is wrong."""
-    fields = checked_fields("key", data, required=tuple(_KEY_TYPES))
-    _check_types(fields, _KEY_TYPES)
-    key = CellKey(**fields)  # type: ignore[arg-type]  # checked above
-    if not is_row_name(key.name):
-        raise DataError(f"expected a row's name of letters, digits, +, _, . and -, found {key.name!r}")
-    return key
-
-
-def _check_types(fields: Mapping[str, object], types: Mapping[str, tuple[type, ...]]) -> None:
-    for name, kinds in types.items():
-        value = fields[name]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            expected = " or ".join(_KINDS[kind] for kind in kinds)
-            raise DataError(f"expected {name} to be {expected}, found {str(value)[:40]!r}")
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+    data.fields(tuple(CellKey.__dataclass_fields__))
+    data["name"].matching(_ROW_NAME, "a row's name of letters, digits, +, _, . and -")
+    return data.of(CellKey)

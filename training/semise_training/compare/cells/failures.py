@@ -5,10 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from semise_sdk.errors import DataError
 from semise_sdk.system.atomic import write_text
-from semise_training.compare.cells.answers import checked_fields
-from semise_training.compare.cells.cells import CellKey, key_of
+from semise_training.compare.cells.cells import CellKey, key_of, open_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +24,5 @@ def write_failure(path: Path, failure: Failure) -> None:
 
 def read_failure(path: Path) -> Failure:
     """Returns the failure of a file; raises DataError naming the file and what is wrong with it."""
-    try:
-        fields = checked_fields(
-            "a failed cell", json.loads(path.read_text(encoding="utf-8")), required=("key", "reason")
-        )
-        return Failure(key_of(fields["key"]), str(fields["reason"]))
-    except (OSError, ValueError) as error:
-        raise DataError(f"expected {path} to be a failed cell, found no readable JSON ({error}): delete it") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    fields = open_json(path, "delete it").fields(("key", "reason"))
+    return Failure(key_of(fields["key"]), fields["reason"].text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from semise_sdk.errors import DataError
 from semise_sdk.system.atomic import write_text
-from semise_training.compare.cells.cells import Cell, CellKey, read_cell
+from semise_training.compare.cells.cells import Cell, CellKey, open_json, read_cell
 from semise_training.compare.cells.failures import Failure, read_failure
 
 
@@ -79,13 +79,7 @@ class Folder:
         """
         if not self.alphas.exists():
             return None
-        try:
-            return frozenset(float(value) for value in json.loads(self.alphas.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(
-                f"expected {self.alphas} to be a list of numbers, found no such ({error}): delete it and name all "
-                "--alphas again"
-            ) from error
+        return frozenset(open_json(self.alphas, "delete it and name all --alphas again").of(tuple[float, ...]))
 
     def add_candidates(self, alphas: Sequence[float]) -> None:
         """Remembers that ``semise`` chooses among ``alphas`` too; raises OutputError."""

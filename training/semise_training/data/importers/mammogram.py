@@ -38,7 +38,7 @@ def read_mammogram(path: Path, *, is_right: bool) -> NDArray[np.uint8]:
     """
     record = read_image(path, dicom=_POLICY)
     if record.grey is None:
-        raise ImageReadError("unsupported_format", "expected a grey DICOM image, found another; leave it out")
+        raise ImageReadError("unsupported_format", "expected a grey DICOM image, found colour; leave it out")
     breast = cut_to_breast(to_eight_bits(record, _AS_SHOWN))
     return np.ascontiguousarray(breast[:, ::-1] if is_right else breast)
 
