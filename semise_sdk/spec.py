@@ -23,7 +23,7 @@ Decoding = Literal["argmax", "expected_maee"]
 ClassifierHead = Literal["softmax", "corn"]
 DicomFamily = Literal["any", "CR", "DX", "IO", "MG", "US", "VL", "OP", "SC"]
 DicomFrame = Literal["first", "middle", "fail"]
-Verdict = Literal["accept", "refuse"]
+Admission = Literal["accept", "refuse"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 SplitName = Literal["train", "val", "test", "calibration"]
 
@@ -109,8 +109,8 @@ class DicomPolicy:
 
     sop_classes: tuple[str, ...] = ("CR", "DX", "MG", "US", "VL", "OP", "SC")
     frames: DicomFrame = "first"
-    burned_in: Verdict = "accept"
-    for_processing: Verdict = "refuse"
+    burned_in: Admission = "accept"
+    for_processing: Admission = "refuse"
     laterality: DicomLaterality = "any"
 
     def __post_init__(self) -> None:
@@ -121,8 +121,8 @@ class DicomPolicy:
             if not (entry in families or (isinstance(entry, str) and _UID.fullmatch(entry))):
                 raise SpecError(f"expected SOP classes as UIDs or of {', '.join(families)}, found {entry!r}")
         _require("frames", self.frames, get_args(DicomFrame))
-        _require("burned_in", self.burned_in, get_args(Verdict))
-        _require("for_processing", self.for_processing, get_args(Verdict))
+        _require("burned_in", self.burned_in, get_args(Admission))
+        _require("for_processing", self.for_processing, get_args(Admission))
         _require("laterality", self.laterality, get_args(DicomLaterality))
 
 

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semise_sdk.bench.rows import Row, Speed
+from semise_sdk.bench.rows import BenchRow, Speed
 from semise_sdk.bench.run import BenchReport
 from semise_sdk.errors import ConfigError
 from semise_sdk.system.atomic import write_bytes
@@ -49,7 +49,7 @@ def draw(report: BenchReport, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-def _throughput(axes: "Axes", rows: Sequence[Row]) -> None:
+def _throughput(axes: "Axes", rows: Sequence[BenchRow]) -> None:
     axes.barh(range(len(rows)), _of(rows, lambda speed: speed.images_per_second), color=_colours(rows), label="engine")
     end_to_end = [(index, rate) for index, rate in enumerate(_rank_rates(rows)) if rate is not None]
     if end_to_end:
@@ -59,7 +59,7 @@ def _throughput(axes: "Axes", rows: Sequence[Row]) -> None:
         axes.set_xlabel("images/s of the engine alone")
 
 
-def _latency(axes: "Axes", rows: Sequence[Row]) -> None:
+def _latency(axes: "Axes", rows: Sequence[BenchRow]) -> None:
     middle, late = _of(rows, lambda speed: speed.latency.p50), _of(rows, lambda speed: speed.latency.p99)
     axes.hlines(range(len(rows)), middle, late, colors=_colours(rows), linewidth=3)
     axes.scatter(middle, range(len(rows)), c=_colours(rows), zorder=3)
@@ -69,30 +69,30 @@ def _latency(axes: "Axes", rows: Sequence[Row]) -> None:
     axes.set_xlabel("ms a run: dot the median, line to p99")
 
 
-def _answers(axes: "Axes", rows: Sequence[Row]) -> None:
+def _answers(axes: "Axes", rows: Sequence[BenchRow]) -> None:
     has_truth = any(row.metrics for row in rows)
     points = [(value, index) for index, row in enumerate(rows) if (value := _c_index(row)) is not None]
     axes.scatter([value for value, _ in points], [index for _, index in points], c="k", marker="D", s=18)
     axes.set_xlabel("C-index against the truth" if has_truth else "C-index against the fp32 ranking")
 
 
-def _c_index(row: Row) -> float | None:
+def _c_index(row: BenchRow) -> float | None:
     figure = row.metrics["c_index"]["value"] if row.metrics else (row.agreement or {}).get("c_index")
     return figure if isinstance(figure, float) else None
 
 
-def _of(rows: Sequence[Row], figure: Callable[[Speed], float]) -> list[float]:
+def _of(rows: Sequence[BenchRow], figure: Callable[[Speed], float]) -> list[float]:
     return [figure(row.speed) for row in rows if row.speed is not None]
 
 
-def _rank_rates(rows: Sequence[Row]) -> list[float | None]:
+def _rank_rates(rows: Sequence[BenchRow]) -> list[float | None]:
     return [None if row.speed is None else row.speed.rank_images_per_second for row in rows]
 
 
-def _colours(rows: Sequence[Row]) -> list[str]:
+def _colours(rows: Sequence[BenchRow]) -> list[str]:
     backends = list(dict.fromkeys((row.case.backend, row.case.device) for row in rows))
     return [_COLOURS[backends.index((row.case.backend, row.case.device)) % len(_COLOURS)] for row in rows]
 
 
-def _name(row: Row) -> str:
+def _name(row: BenchRow) -> str:
     return f"{row.case.backend} {row.case.device} {row.case.precision} x{row.batch}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from semise_sdk.bench.child import Job, Kind, Outcome
 from semise_sdk.bench.compare import Comparison, Truth
 from semise_sdk.bench.process import run_job
-from semise_sdk.bench.rows import Case, Row, Speed
+from semise_sdk.bench.rows import BenchRow, Case, Speed
 from semise_sdk.bundle import Bundle, GraphName
 from semise_sdk.demo.phantoms import write_phantoms
 from semise_sdk.errors import BundleError
@@ -59,7 +59,7 @@ class BenchReport:
     images: int
     is_labeled: bool
     seconds: float
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
 
     def to_json(self) -> dict[str, object]:
         """Returns the report as plain JSON data."""
@@ -116,7 +116,7 @@ class _Bench:
             request.bundle, self._images[::step], request.truth, scratch, public_key=_key(request)
         )
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[BenchRow]:
         """Yields the rows of the table in its order."""
         request, of_engine = self._request, len(self._request.batches) + bool(self._request.images)
         self._reporter.start("measuring", len(request.targets) * (1 + len(self._precisions) * of_engine))
@@ -126,14 +126,14 @@ class _Bench:
             self._step(case, 1)
             if refusal:
                 self._step(case, len(self._precisions) * of_engine)
-                yield Row(case=case, reason=refusal)
+                yield BenchRow(case=case, reason=refusal)
                 continue
             for precision in self._precisions:
                 yield from self._engine(replace(case, precision=precision))
 
-    def _engine(self, engine: Case) -> list[Row]:
+    def _engine(self, engine: Case) -> list[BenchRow]:
         """Returns the rows of one backend, device and precision, by batch; a single one where it is refused."""
-        rows: list[Row] = []
+        rows: list[BenchRow] = []
         for position, batch in enumerate(self._request.batches):
             case = replace(engine, batch=batch)
             if any(row.speed is not None and row.batch == batch for row in rows):
@@ -142,13 +142,13 @@ class _Bench:
             outcome = self._run("speed", case)
             if outcome.is_refused:
                 self._step(engine, len(self._request.batches) - position + bool(self._request.images))
-                return [Row(case=engine, reason=outcome.reason)]
+                return [BenchRow(case=engine, reason=outcome.reason)]
             self._step(case, 1)
             speed = None if outcome.speed is None else Speed.from_json(outcome.speed)
-            rows.append(Row(case=case, speed=speed, reason=outcome.reason))
+            rows.append(BenchRow(case=case, speed=speed, reason=outcome.reason))
         return self._judged(engine, sorted(rows, key=lambda row: row.batch or 0))
 
-    def _judged(self, engine: Case, rows: list[Row]) -> list[Row]:
+    def _judged(self, engine: Case, rows: list[BenchRow]) -> list[BenchRow]:
         """Returns rows with the sizes of what they load, and with what the engine's answers are worth."""
         sizes = self._model_bytes(engine)
         rows = [replace(row, model_bytes=sizes) for row in rows]

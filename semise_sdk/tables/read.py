@@ -30,7 +30,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SourceRow:
     """One row: its line number and its cells by header, as stripped text."""
 
     line: int
@@ -42,7 +42,7 @@ class Table:
     """The readable rows of a file, its headers in order, and what was wrong with the other rows."""
 
     headers: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[SourceRow, ...]
     problems: tuple[Problem, ...]
 
 
@@ -166,7 +166,7 @@ def _read_csv(path: Path, text: str, *, quoted: bool) -> Table:
             )
             problems.append(Problem(line, message))
         else:
-            rows.append(Row(line, dict(zip(headers, cells, strict=False))))
+            rows.append(SourceRow(line, dict(zip(headers, cells, strict=False))))
     return Table(tuple(headers), tuple(rows), tuple(problems))
 
 
@@ -190,13 +190,13 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_jsonl(text: str) -> Table:
-    rows: list[Row] = []
+    rows: list[SourceRow] = []
     problems: list[Problem] = []
     for line, source in enumerate(io.StringIO(text, newline=""), start=1):
         if not source.strip():
             continue
         try:
-            rows.append(Row(line, _json_cells(source)))
+            rows.append(SourceRow(line, _json_cells(source)))
         except (ValueError, RecursionError) as error:
             problems.append(Problem(line, f"expected one JSON object, found a line that is none ({error})"))
     headers = dict.fromkeys(name for row in rows for name in row.cells)

@@ -11,7 +11,7 @@ import onnx.parser
 import pytest
 
 from semise_export.graphs.onnx import graph_entry
-from semise_sdk.bench import Case, Latency, Request, Row, Speed, memory, process, run_bench
+from semise_sdk.bench import BenchRow, Case, Latency, Request, Speed, memory, process, run_bench
 from semise_sdk.bench import child as children
 from semise_sdk.bench import run as runs
 from semise_sdk.bench.agreement import agreement
@@ -234,7 +234,7 @@ def test_a_job_comes_back_from_json_as_it_was():
 
 def test_a_measured_and_a_skipped_row_have_the_same_keys():
     case = Case(backend="onnxruntime", device="cpu", precision="fp32", batch=4)
-    measured, skipped = Row(case=case, speed=SPEED).to_json(), Row(case=case, reason="none").to_json()
+    measured, skipped = BenchRow(case=case, speed=SPEED).to_json(), BenchRow(case=case, reason="none").to_json()
     assert list(measured) == list(skipped)
     assert (measured["status"], skipped["status"]) == ("ok", "skipped")
     assert skipped["images_per_second"] is None
@@ -260,7 +260,7 @@ def test_interrupting_leaves_nothing_behind(bundle, tmp_path, monkeypatch):
 def test_the_plot_is_a_png(tmp_path):
     case = Case(backend="onnxruntime", device="cpu", precision="fp32", batch=4)
     figures = {"kendall_tau": 0.9, "c_index": 0.95, "class_flips": 1}
-    rows = (Row(case=case, speed=SPEED, agreement=figures), Row(case=case, reason="no GPU"))
+    rows = (BenchRow(case=case, speed=SPEED, agreement=figures), BenchRow(case=case, reason="no GPU"))
     machine = {"processor": "some", "cores": 2}
     for images in (0, 20):
         report = BenchReport(bundle="b", machine=machine, images=images, is_labeled=False, seconds=1.0, rows=rows)

@@ -76,19 +76,19 @@ def test_what_is_stored_of_resamples_is_what_version_0_1_stored():
     ],
 )
 def test_a_row_that_holds_no_answer_is_a_damaged_journal(fields):
-    with pytest.raises(LedgerError, match="expected a row of the journal to hold a Severity"):
+    with pytest.raises(LedgerError, match="a row of the journal to "):
         answer_of(Severity, fields, grades=3, file="a", status="ok", reason="")
 
 
 def test_a_status_that_there_is_not_is_a_damaged_journal():
-    with pytest.raises(LedgerError, match="expected a row of the journal to hold a Classification"):
+    with pytest.raises(LedgerError, match="a row of the journal to be "):
         answer_of(Classification, "{}", grades=3, file="a", status="fine", reason="")
 
 
 @pytest.mark.parametrize("probabilities", [[], [0.5, 0.5], [7, -3, -3], [0.2, 0.3, 1e300]])
 def test_a_grade_has_a_share_for_each_grade(probabilities):
     fields = json.dumps({"label": "mild", "probabilities": probabilities})
-    with pytest.raises(LedgerError, match="expected a row of the journal to hold a Classification"):
+    with pytest.raises(LedgerError, match="a row of the journal to be "):
         answer_of(Classification, fields, grades=3, file="a", status="ok", reason="")
 
 
@@ -99,5 +99,5 @@ def test_every_field_of_every_answer_is_checked(kind, name):
     wrong = {name: {"no": "answer holds this"}}
     given = {"file": "a", "status": "ok", "reason": ""}
     text = "{}" if name in given else json.dumps(wrong)
-    with pytest.raises(LedgerError, match="expected a row of the journal"):
+    with pytest.raises(LedgerError, match=f"expected {name} in a row of the journal to be "):
         answer_of(kind, text, grades=3, **{own: wrong.get(own, value) for own, value in given.items()})

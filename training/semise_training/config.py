@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from semise_sdk.errors import ConfigError
 from semise_sdk.spec import (
+    Admission,
     ClassifierHead,
     Colour,
     DicomFrame,
@@ -21,7 +22,6 @@ from semise_sdk.spec import (
     Interpolation,
     ReferenceMode,
     SplitName,
-    Verdict,
 )
 from semise_training.sections import (
     AugmentConfig,
@@ -69,8 +69,8 @@ class DicomConfig(Section):
 
     sop_classes: tuple[str, ...] = DicomPolicy().sop_classes
     frames: DicomFrame = "first"
-    burned_in: Verdict = "accept"
-    for_processing: Verdict = "refuse"
+    burned_in: Admission = "accept"
+    for_processing: Admission = "refuse"
     laterality: DicomLaterality = "any"
 
     def policy(self) -> DicomPolicy:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semise_sdk.backends import BACKENDS
-from semise_sdk.bench import BATCHES, BenchReport, Request, Row, Speed, Truth, run_bench
+from semise_sdk.bench import BATCHES, BenchReport, BenchRow, Request, Speed, Truth, run_bench
 from semise_sdk.bench.plot import draw, require_matplotlib
 from semise_sdk.bundle import Bundle
 from semise_sdk.cli.batch import parse_precision
@@ -39,7 +39,7 @@ MANIFEST_SUFFIXES = (".csv", ".jsonl")
 RANK, GPU = "rank images/s", "GPU MiB"
 
 # heading, figure of a row that ran, how it is written
-FIGURES: tuple[tuple[str, Callable[[Row, Speed], float | None], str], ...] = (
+FIGURES: tuple[tuple[str, Callable[[BenchRow, Speed], float | None], str], ...] = (
     ("images/s", lambda _row, speed: speed.images_per_second, ".1f"),
     (RANK, lambda _row, speed: speed.rank_images_per_second, ".1f"),
     ("ms p50", lambda _row, speed: speed.latency.p50, ".1f"),
@@ -189,13 +189,13 @@ def _subject(report: BenchReport) -> str:
     return f"{report.images} images, answers {kind}"
 
 
-def _note(row: Row) -> str:
+def _note(row: BenchRow) -> str:
     if row.speed is None:
         return f"skipped: {row.reason}"
     return f"no answers: {row.answers_reason}" if row.answers_reason else _answers(row)
 
 
-def _answers(row: Row) -> str:
+def _answers(row: BenchRow) -> str:
     if row.metrics is not None:
         return ", ".join(
             f"{title} {value:.3f}"

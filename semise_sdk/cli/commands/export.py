@@ -21,7 +21,7 @@ from semise_sdk.workflows.verify import QUANTITIES, ReplayReport, replay, replay
 if TYPE_CHECKING:
     from semise_export.graphs.tensorrt import EngineRow
 
-Row = Mapping[str, object]
+GateRow = Mapping[str, object]
 
 # key of a parity row, what it is called, how it is written
 FIGURES = (
@@ -150,7 +150,7 @@ def verify(
         report.require_agreement()
 
 
-def parity_table(rows: Sequence[Row]) -> Table:
+def parity_table(rows: Sequence[GateRow]) -> Table:
     """Returns the parity figures of a bundle, a column for each backend."""
     # What a manifest says of its parity is shown, not trusted: no markup, and a key may be missing.
     heads = (Column(printable(f"{row.get('backend')} {row.get('precision')}"), overflow="fold") for row in rows)
@@ -221,7 +221,7 @@ def engines_table(engines: Sequence["EngineRow"]) -> Table:
     return table
 
 
-def _independence(row: Row) -> Row:
+def _independence(row: GateRow) -> GateRow:
     figures = row.get("batch_independence")
     return figures if isinstance(figures, Mapping) else {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semise_export.assemble import export_run
-from semise_sdk.bench import Case, Request, Row
+from semise_sdk.bench import BenchRow, Case, Request
 from semise_sdk.bench.run import BenchReport
 from semise_sdk.cli.app import run
 from semise_sdk.cli.commands import bench
@@ -41,7 +41,7 @@ def images(phantoms, tmp_path) -> Path:
     return folder
 
 
-def report(*rows: Row) -> BenchReport:
+def report(*rows: BenchRow) -> BenchReport:
     return BenchReport(
         bundle="b", machine={"processor": "p", "cores": 1}, images=0, is_labeled=False, seconds=1, rows=rows
     )
@@ -90,7 +90,7 @@ def test_a_manifest_gives_the_task_metrics(bundle, phantoms, capsys):
 
 
 def test_the_table_keeps_skipped_rows_with_their_reason(monkeypatch, capsys):
-    skipped = Row(case=Case(backend="onnxruntime", device="cuda"), reason="no GPU here")
+    skipped = BenchRow(case=Case(backend="onnxruntime", device="cuda"), reason="no GPU here")
     monkeypatch.setattr(bench, "run_bench", lambda _request, reporter: report(skipped))
     assert run(["bench", "bundle", "--quiet"]) == EXIT_USAGE  # not one row ran
     assert "skipped: no GPU here" in capsys.readouterr().out

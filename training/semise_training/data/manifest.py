@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semise_sdk.errors import DataError
 from semise_sdk.spec import SplitName
-from semise_sdk.tables.read import Problem, Row, headers_of, parse_headers, read_table
+from semise_sdk.tables.read import Problem, SourceRow, headers_of, parse_headers, read_table
 
 COLUMNS = ("image", "severity", "label", "mask", "group", "split")
 REQUIRED_COLUMNS = ("image", "severity")
@@ -179,7 +179,7 @@ def parse_columns(text: str) -> dict[str, str]:
     return parse_headers(text, COLUMNS)
 
 
-def _samples(rows: Sequence[Row], headers: Mapping[str, str], root: Path) -> tuple[list[Sample], list[Problem]]:
+def _samples(rows: Sequence[SourceRow], headers: Mapping[str, str], root: Path) -> tuple[list[Sample], list[Problem]]:
     samples: list[Sample] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from semise_sdk.errors import ConfigError
 from semise_training.compare.cells.cells import CellKey
 from semise_training.compare.cells.experiment import portable, weights_digest
-from semise_training.compare.cells.rows import BASELINE, FRACTION_ROWS, LABELED_ONLY, Row
+from semise_training.compare.cells.rows import BASELINE, FRACTION_ROWS, LABELED_ONLY, SystemRow
 from semise_training.config import DataConfig, TrainConfig, merge
 from semise_training.data.manifest import Manifest
 from semise_training.methods import find_method
@@ -72,7 +72,7 @@ class Plan:
         fraction_rows: Rows that learn from fewer labels too; empty for those of ``FRACTION_ROWS`` that are there.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SystemRow, ...]
     settings: Mapping[str, object]
     preset: str = "recommended"
     protocol: Protocol = Protocol()
@@ -124,13 +124,15 @@ class Plan:
         ]
         return full + fewer
 
-    def _alphas_of(self, row: Row) -> Sequence[float | None]:
+    def _alphas_of(self, row: SystemRow) -> Sequence[float | None]:
         return self.alphas if row.name == BASELINE and self.alphas else (None,)
 
-    def _fraction_rows(self) -> list[Row]:
+    def _fraction_rows(self) -> list[SystemRow]:
         return [row for row in self.rows if row.name in (self.fraction_rows or FRACTION_ROWS)]
 
-    def _cell(self, row: Row, place: CellKey, *, alpha: float | None = None, fraction: float = 1.0) -> PlannedCell:
+    def _cell(
+        self, row: SystemRow, place: CellKey, *, alpha: float | None = None, fraction: float = 1.0
+    ) -> PlannedCell:
         of_cell: dict[str, object] = {
             "method": row.method,
             "name": row.name,
@@ -203,7 +205,7 @@ def _has_unlabeled(manifest: Manifest) -> bool:
     return any(sample.severity is None for sample in manifest.samples)
 
 
-def _refuse_other_methods(row: Row, settings: Mapping[str, object]) -> None:
+def _refuse_other_methods(row: SystemRow, settings: Mapping[str, object]) -> None:
     """Refuses settings of all rows that would make another method of one: they override what a method is made of."""
     for section, own in find_method(row.method).overrides.items():
         given = settings.get(section)

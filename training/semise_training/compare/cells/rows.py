@@ -16,7 +16,7 @@ _PLANNED = ("method", "seed", "name", "data.manifest", "data.fold", "data.folds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class SystemRow:
     """One system: a method, and the settings that make it this one.
 
     Args:
@@ -32,22 +32,22 @@ class Row:
     preset: str | None = None
 
 
-def rows_of(methods: Sequence[str], variants: Sequence[str], *, with_fractions: bool) -> tuple[Row, ...]:
+def rows_of(methods: Sequence[str], variants: Sequence[str], *, with_fractions: bool) -> tuple[SystemRow, ...]:
     """Returns the rows of ``--methods`` and ``--variant``; fractions add ``semise-labeled`` beside ``semise``.
 
     Raises:
         ConfigError: a name is unknown or taken, or a variant is not ``NAME:section.key=value,...``.
     """
-    rows = [Row(name=name, method=name) for name in methods]
+    rows = [SystemRow(name=name, method=name) for name in methods]
     for name in methods:
         find_method(name)
     rows += [parse_variant(text) for text in variants]
     if with_fractions and "semise" in methods:
-        rows.append(Row(name=LABELED_ONLY, method="semise", settings={"phase2": {"ntxent": {"scope": "none"}}}))
+        rows.append(SystemRow(name=LABELED_ONLY, method="semise", settings={"phase2": {"ntxent": {"scope": "none"}}}))
     return tuple(rows)
 
 
-def parse_variant(text: str) -> Row:
+def parse_variant(text: str) -> SystemRow:
     """Returns the row of ``NAME:section.key=value,...``; ``method=`` and ``preset=`` choose what it varies.
 
     Example:
@@ -65,7 +65,7 @@ def parse_variant(text: str) -> Row:
     refuse_planned(settings, f"--variant {name}")
     if "data" in settings:
         raise ConfigError(f"expected no setting of data in --variant {name}, found one: all rows share their data")
-    return Row(name=name, method=method, settings=settings, preset=None if preset is None else str(preset))
+    return SystemRow(name=name, method=method, settings=settings, preset=None if preset is None else str(preset))
 
 
 def refuse_planned(settings: Mapping[str, object], where: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from semise_sdk.errors import DataError
 from semise_sdk.spec import SplitName
 from semise_sdk.system.progress import Reporter
-from semise_sdk.tables.read import Row, Table
+from semise_sdk.tables.read import SourceRow, Table
 from semise_training.data.importers.imported import Imported, manifest_of, write_manifest
 from semise_training.data.importers.official import official_table, refuse
 from semise_training.data.manifest import Sample
@@ -129,7 +129,7 @@ def _masks(source: Path) -> Mapping[str, Path]:
     }
 
 
-def _row_problems(row: Row, part: _Part, lesion_of: Mapping[str, str]) -> list[str]:
+def _row_problems(row: SourceRow, part: _Part, lesion_of: Mapping[str, str]) -> list[str]:
     image = row.cells.get("image", "")
     where = f"{part.name} {image or '(no name)'}"
     wrong = [] if image in part.images else [f"{where}: expected {image}.jpg in {part.folder.name}, found none"]
@@ -161,7 +161,7 @@ def _repeated(part: _Part) -> Iterator[str]:
             yield f"{part.name} {row.cells['image']}: expected one row, found rows {first} and {row.line}"
 
 
-def _sample(row: Row, part: _Part, lesion_of: Mapping[str, str], masks: Mapping[str, Path]) -> Sample:
+def _sample(row: SourceRow, part: _Part, lesion_of: Mapping[str, str], masks: Mapping[str, Path]) -> Sample:
     image = row.cells.get("image", "")
     severity = next(level for level, label in enumerate(LABELS) if _is_set(row.cells[label]))
     return Sample(
