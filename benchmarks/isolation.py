@@ -23,7 +23,7 @@ from rich.table import Table
 
 from semise_sdk.demo.phantoms import write_phantoms
 from semise_sdk.images.isolation import ImageReader, InProcessReader, IsolatedReader
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.spec import InputSpec
 from semise_sdk.system.machine import describe_machine, usable_cores
 

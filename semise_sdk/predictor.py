@@ -18,7 +18,8 @@ from semise_sdk.calibration import Calibration
 from semise_sdk.errors import CLOSED, BackendError, BundleError, ReferenceImageError
 from semise_sdk.images.isolation import ImageReader, InProcessReader, IsolatedReader, ReaderLimits
 from semise_sdk.images.reading import Slot
-from semise_sdk.images.sources import Images, NamedImage, Source, describe, named_image, named_images, single
+from semise_sdk.images.record import AnyImage
+from semise_sdk.images.sources import Images, Source, describe, named_image, named_images, single
 from semise_sdk.inference.answers import analysis_of, classification_of, embedding_of, segmentation_of, severity_of
 from semise_sdk.inference.graphs import Graphs, opener_for
 from semise_sdk.inference.measure import Measurement, Needs, looked_at, measure
@@ -396,7 +397,7 @@ class Predictor:
             healthy = calibration.healthy.against(needs.bank, is_own=needs.bank is self._bank)
         return dataclasses.replace(needs, calibration=calibration, healthy=healthy, decoding=self.decoding)
 
-    def _read(self, image: NamedImage, *, calibration: Calibration | None) -> Slot:
+    def _read(self, image: AnyImage, *, calibration: Calibration | None) -> Slot:
         return looked_at(self._reader.read(image, self.model.spec), calibration)
 
     def _own_bank(self) -> ReferenceBank:

@@ -16,7 +16,7 @@ from PIL import Image
 from semise_export.graphs.onnx import graph_entry
 from semise_sdk.bundle import Bundle, pack, write_manifest
 from semise_sdk.errors import BackendError, BundleError, DataError, ReferenceImageError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.inference.graphs import Graphs
 from semise_sdk.predictor import Predictor
 from semise_sdk.severity.ranks import ranked
@@ -216,7 +216,7 @@ def test_path_bytes_and_array_give_the_same(predictor, folder):
     path = folder / "c_magenta.png"
     with Image.open(path) as image:
         array = np.asarray(image)
-    answers = list(predictor.iter_severity([path, path.read_bytes(), array, FoundImage(path, "x")]))
+    answers = list(predictor.iter_severity([path, path.read_bytes(), array, NamedImage("x", path)]))
     assert len({answer.severity for answer in answers}) == 1
     assert [answer.file for answer in answers] == [str(path), "bytes[1]", "array[2]", "x"]
 

@@ -15,7 +15,7 @@ from semise_sdk.bench.rows import Case, Latency, Speed
 from semise_sdk.bundle import Bundle
 from semise_sdk.errors import BackendError, DataError, SemiseError
 from semise_sdk.images.reading import FailedImage, read_slot
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.inference.graphs import Graphs, opener_for
 from semise_sdk.predictor import Predictor
 from semise_sdk.system.machine import peak_memory

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from semise_sdk.cli.batch import Batch
 from semise_sdk.cli.run_options import RunOptions
 from semise_sdk.errors import ImageReadError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage
 from semise_sdk.reports.drawings import DrawingFolder
 from semise_sdk.reports.overlay import MAP_TOP, mask_overlay, severity_overlay
 from semise_sdk.reports.worklist import Places

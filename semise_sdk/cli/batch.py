@@ -15,7 +15,8 @@ from semise_sdk.cli.messages import spoken
 from semise_sdk.cli.options import Engine
 from semise_sdk.cli.project import newest_bundle
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED, BundleError, DataError, OptionError
-from semise_sdk.images.readers import FoundImage, find_images, scan_images
+from semise_sdk.images.readers import find_images, scan_images
+from semise_sdk.images.record import FoundImage, NamedImage
 from semise_sdk.predictor import Predictor
 from semise_sdk.results import INTENDED_USE, RankedImage, Ranking, Status
 from semise_sdk.spec import PRECISIONS, Decoding, Precision
@@ -232,7 +233,7 @@ def placed_images(
     return (
         (
             sum(folders[:place]),
-            FoundImage(found.path, str(argument)) if names[argument.name] > 1 and not folders[place] else found,
+            NamedImage(str(argument), found.source) if names[argument.name] > 1 and not folders[place] else found,
         )
         for place, argument in enumerate(arguments)
         for found in find(argument)

@@ -10,7 +10,7 @@ import typer
 
 from semise_sdk.cli.messages import PHI_VARIABLE
 from semise_sdk.errors import OptionError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage, NamedImage
 from semise_sdk.ledger import RunSettings
 from semise_sdk.ledger.settings import SETTINGS
 from semise_sdk.predictor import describe_reference
@@ -113,8 +113,8 @@ class RunOptions:
         """Yields each image with its answer, both called as the results may call them; drawings take that name too."""
         privacy = self.results
         for number, (found, answer) in enumerate(answers, start=1):
-            shown = privacy.veiled(answer, number=number, path=found.path)
-            yield FoundImage(found.path, shown.file), shown
+            shown = privacy.veiled(answer, number=number, path=found.source)
+            yield NamedImage(shown.file, found.source), shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,4 +67,4 @@ def write_report(
 def _thumbnails(predictor: Predictor, reference: Path | None) -> tuple[bytes, ...]:
     if reference is None:
         return bundle_thumbnails(predictor.reference_pictures())
-    return image_thumbnails([found.path for found in find_images(reference)], predictor.display)
+    return image_thumbnails([found.source for found in find_images(reference)], predictor.display)

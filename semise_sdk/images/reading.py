@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from semise_sdk.errors import ImageReadError, SpecError
 from semise_sdk.images.preprocess import to_canvas
 from semise_sdk.images.readers import read_image
-from semise_sdk.images.record import Canvas
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import AnyImage, Canvas
 from semise_sdk.results import PASSED, Status, Verdict
 from semise_sdk.spec import InputSpec
 
@@ -38,7 +37,7 @@ class FailedImage:
 Slot = ReadImage | FailedImage
 
 
-def read_slot(image: NamedImage, spec: InputSpec) -> Slot:
+def read_slot(image: AnyImage, spec: InputSpec) -> Slot:
     """Returns the image on its canvas, or why that cannot be: whatever is wrong with it stays with it."""
     try:
         return ReadImage(image.file, to_canvas(read_image(image.source, dicom=spec.dicom), spec))

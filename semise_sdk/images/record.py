@@ -1,11 +1,32 @@
-"""A decoded image, and its place on the canvas that the network sees."""
+"""An image on its way: named, decoded, and on the canvas that the network sees."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int32] | NDArray[np.float32]
+Held_co = TypeVar("Held_co", bound=Path | bytes | NDArray[np.generic], covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage(Generic[Held_co]):
+    """An image to be read.
+
+    Args:
+        file: Its name in results; of a file found in a folder relative to that folder, with ``/`` between folders.
+        source: Its file, the bytes of a file, or its pixels.
+    """
+
+    file: str
+    source: Held_co
+
+
+AnyImage = NamedImage[Path | bytes | NDArray[np.generic]]
+FoundImage = NamedImage[Path]
+"""A file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

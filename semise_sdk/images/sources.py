@@ -2,27 +2,19 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semise_sdk.images.readers import FoundImage, find_images
+from semise_sdk.images.readers import find_images
+from semise_sdk.images.record import AnyImage, NamedImage
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.generic] | FoundImage
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.generic] | AnyImage
 Images = Source | Iterable[Source]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NamedImage:
-    """One image to read, and its name in results."""
-
-    file: str
-    source: Path | bytes | NDArray[np.generic]
-
-
-def named_images(images: Images) -> Iterator[NamedImage]:
+def named_images(images: Images) -> Iterator[AnyImage]:
     """Yields every image that ``images`` stands for, lazily.
 
     A folder gives each of its files, named relative to it; a file alone its own name. Of an iterable, a file keeps
@@ -34,13 +26,13 @@ def named_images(images: Images) -> Iterator[NamedImage]:
         TypeError: an element is no image.
     """
     if isinstance(images, str | os.PathLike):
-        return (NamedImage(found.file, found.path) for found in find_images(images))
-    if isinstance(images, FoundImage | bytes | bytearray | memoryview | np.ndarray):
+        return find_images(images)
+    if isinstance(images, NamedImage | bytes | bytearray | memoryview | np.ndarray):
         return _element(images, 0)
     return (image for index, element in enumerate(images) for image in _element(element, index))
 
 
-def named_image(source: Source) -> NamedImage:
+def named_image(source: Source) -> AnyImage:
     """Returns the one image that ``source`` stands for; a folder is none, which reading it says.
 
     Raises:
@@ -51,7 +43,7 @@ def named_image(source: Source) -> NamedImage:
 
 def single(source: Source) -> Source:
     """Returns what is read as one image, whatever it is: a folder stays one, which cannot be read."""
-    return FoundImage(Path(source), os.fspath(source)) if isinstance(source, str | os.PathLike) else source
+    return NamedImage(os.fspath(source), Path(source)) if isinstance(source, str | os.PathLike) else source
 
 
 def describe(images: Images) -> str:
@@ -59,7 +51,7 @@ def describe(images: Images) -> str:
     match images:
         case str() | os.PathLike():
             return os.fspath(images)
-        case FoundImage():
+        case NamedImage():
             return images.file
         case bytes() | bytearray() | memoryview():
             return "bytes"
@@ -68,10 +60,10 @@ def describe(images: Images) -> str:
     return "images"
 
 
-def _element(source: Source, index: int) -> Iterator[NamedImage]:
+def _element(source: Source, index: int) -> Iterator[AnyImage]:
     match source:
-        case FoundImage():
-            yield NamedImage(source.file, source.path)
+        case NamedImage():
+            yield source
         case bytes() | bytearray() | memoryview():
             yield NamedImage(f"bytes[{index}]", bytes(source))
         case np.ndarray():
@@ -79,7 +71,7 @@ def _element(source: Source, index: int) -> Iterator[NamedImage]:
         case str() | os.PathLike():
             path = Path(source)
             if path.is_dir():
-                yield from (NamedImage(found.file, found.path) for found in find_images(path))
+                yield from find_images(path)
             else:
                 yield NamedImage(os.fspath(source), path)
         case _:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from semise_sdk.images.readers import MAX_FILE_BYTES, FoundImage
+from semise_sdk.images.readers import MAX_FILE_BYTES
+from semise_sdk.images.record import FoundImage, NamedImage
 from semise_sdk.ledger.database import database_errors, transaction
 from semise_sdk.ledger.settings import Part
 from semise_sdk.privacy import Privacy
@@ -72,7 +73,7 @@ def list_inputs(
         connection.executemany(
             "INSERT OR IGNORE INTO found (file, folder, path, identity) VALUES (?, ?, ?, ?)",
             (
-                (as_blob(image.file), folder, os.fsencode(image.path), privacy.digest("file", text))
+                (as_blob(image.file), folder, os.fsencode(image.source), privacy.digest("file", text))
                 for folder, image in images
                 if part.holds(text := identity_text(image.file, folder))
             ),
@@ -96,7 +97,7 @@ def listed(connection: sqlite3.Connection, where: str) -> Iterator[Listed]:
         with database_errors():
             page = connection.execute(query, (*last, PAGE)).fetchall()
         for file, folder, path, identity, number in page:
-            yield Listed(FoundImage(Path(os.fsdecode(path)), from_blob(file)), folder, identity, number)
+            yield Listed(NamedImage(from_blob(file), Path(os.fsdecode(path))), folder, identity, number)
         if len(page) < PAGE:
             return
         last = page[-1][:2]
@@ -104,9 +105,9 @@ def listed(connection: sqlite3.Connection, where: str) -> Iterator[Listed]:
 
 def examine(item: Listed, privacy: Privacy) -> Input:
     """Returns a file's stamp and hash; a file that is written to meanwhile has a stamp that no file has."""
-    before = stamp_of(item.found.path, privacy)
-    sha256 = hash_input(item.found.path)
-    is_at_rest = before == stamp_of(item.found.path, privacy)
+    before = stamp_of(item.found.source, privacy)
+    sha256 = hash_input(item.found.source)
+    is_at_rest = before == stamp_of(item.found.source, privacy)
     return Input(
         found=item.found,
         folder=item.folder,

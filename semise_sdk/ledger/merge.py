@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from semise_sdk.errors import LedgerError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage
 from semise_sdk.ledger.database import JOURNAL, connect_read_only, database_errors
 from semise_sdk.ledger.folder import KEY
 from semise_sdk.ledger.inputs import hash_input, list_inputs
@@ -122,7 +122,7 @@ class MergedRuns:
         for run in self.runs:
             answers = stored_answers(run.connection, Severity, grades=grades, only_found=True)
             for item, answer in placed(run.connection, answers):
-                is_the_same = hash_input(item.found.path) == answered_sha256(run.connection, item)
+                is_the_same = hash_input(item.found.source) == answered_sha256(run.connection, item)
                 yield item.found if is_the_same else None, answer
 
     def __enter__(self) -> Self:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
 
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage
 from semise_sdk.inference.pipeline import Pool, in_order
 from semise_sdk.ledger.answers import Answer, failed
 from semise_sdk.ledger.database import database_errors, transaction
@@ -236,7 +236,7 @@ class Ledger(Generic[Answer]):
 
     def _checked(self, item: Input, answer: Answer) -> tuple[Input, Answer]:
         """Returns the answer, or an error that is due again where the hash may not be that of what was read."""
-        if item.stamp == stamp_of(item.found.path, self.privacy):
+        if item.stamp == stamp_of(item.found.source, self.privacy):
             return item, answer
         return replace(item, stamp=b"", sha256=None), failed(self._kind, answer.file, CHANGED)
 
@@ -245,7 +245,7 @@ class Ledger(Generic[Answer]):
         shown = self.privacy.name(identity_text(answer.file, item.folder), number)
         if self.privacy.phi == "keep":
             shown = answer.file
-        reason = self.privacy.reason(answer.reason, shown=shown, file=answer.file, path=item.found.path)
+        reason = self.privacy.reason(answer.reason, shown=shown, file=answer.file, path=item.found.source)
         return Entry(number=number, item=item, answer=_shown(answer, shown, reason))
 
     def _mark_changed(self) -> bool:
@@ -272,10 +272,10 @@ class Ledger(Generic[Answer]):
         query = "SELECT stamp, input_sha256 FROM answer WHERE identity = ?"
         with database_errors():
             stamp, sha256 = self._journal.connection.execute(query, (item.identity,)).fetchone()
-        now = stamp_of(item.found.path, self.privacy)
+        now = stamp_of(item.found.source, self.privacy)
         if stamp == now:
             return False
-        return now if stamp and sha256 is not None and hash_input(item.found.path) == sha256 else True
+        return now if stamp and sha256 is not None and hash_input(item.found.source) == sha256 else True
 
 
 def _shown(answer: Answer, file: str, reason: str) -> Answer:

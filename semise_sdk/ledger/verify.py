@@ -219,7 +219,7 @@ def _check_inputs(run: ReadRun) -> str:
             counts["not in the journal"] += 1
             continue
         (sha256,) = run.connection.execute(query, (item.number,)).fetchone()
-        counts["as they were" if hash_input(item.found.path) == sha256 else "changed"] += 1
+        counts["as they were" if hash_input(item.found.source) == sha256 else "changed"] += 1
     counts["out of reach"] = run.nameless
     if counts["changed"]:
         raise LedgerError(f"expected the inputs as they were, found {counts['changed']:,} changed: rank them again")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.errors import ConfigError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage
 from semise_sdk.reports.overlay import encode_png
 from semise_sdk.system.atomic import write_bytes
 
@@ -48,7 +48,7 @@ class DrawingFolder:
         """
         path = self.place(found.file)
         # A link among the inputs may lead to where none of them lies.
-        if path.parent.resolve() == found.path.parent.resolve():
+        if path.parent.resolve() == found.source.parent.resolve():
             raise ConfigError(f"expected a folder of its own for drawings, found the images' own: {path.parent}")
         write_bytes(path, encode_png(pixels, description))
         return path

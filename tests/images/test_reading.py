@@ -6,7 +6,7 @@ import pytest
 from semise_sdk.images import reading
 from semise_sdk.images.readers import read_image
 from semise_sdk.images.reading import FailedImage, ReadImage, read_slot
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.spec import DicomPolicy, InputSpec
 
 SPEC = InputSpec(height=16, width=16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semise_sdk.errors import DataError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.images.sources import describe, named_image, named_images
 
 ARRAY = np.zeros((2, 2), np.uint8)
@@ -39,7 +39,7 @@ def test_files_of_an_iterable_keep_the_path_they_were_given_by(folder):
 
 
 def test_a_mixed_iterable_is_flat_and_in_order(folder):
-    mixed = [b"x", folder, ARRAY, bytearray(b"y"), FoundImage(folder / "a.png", "renamed.png"), memoryview(b"z")]
+    mixed = [b"x", folder, ARRAY, bytearray(b"y"), NamedImage("renamed.png", folder / "a.png"), memoryview(b"z")]
     assert names(mixed) == [
         "bytes[0]", "a.png", "b.png", "sub/c.png", "array[2]", "bytes[3]", "renamed.png", "bytes[5]",
     ]  # fmt: skip
@@ -69,7 +69,7 @@ def test_what_is_no_image_is_a_type_error(wrong):
 
 
 @pytest.mark.parametrize(
-    ("source", "file"), [("x/y", "x/y"), (b"", "bytes[0]"), (ARRAY, "array[0]"), (FoundImage(Path("x"), "f"), "f")]
+    ("source", "file"), [("x/y", "x/y"), (b"", "bytes[0]"), (ARRAY, "array[0]"), (NamedImage("f", Path("x")), "f")]
 )
 def test_one_image_has_its_name_and_a_folder_is_not_entered(source, file, folder):
     assert named_image(source).file == file
@@ -86,7 +86,7 @@ def test_an_endless_iterable_is_taken_one_by_one(folder):
 @pytest.mark.parametrize(
     ("images", "text"),
     [("x/y", "x/y"), (Path("x"), "x"), (b"", "bytes"), (ARRAY, "array"), ([b""], "images"),
-     (FoundImage(Path("x"), "f"), "f")],
+     (NamedImage("f", Path("x")), "f")],
 )  # fmt: skip
 def test_images_are_described_in_a_few_words(images, text):
     assert describe(images) == text

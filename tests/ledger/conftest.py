@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from semise_sdk.images.readers import FoundImage, scan_images
+from semise_sdk.images.readers import scan_images
+from semise_sdk.images.record import FoundImage
 from semise_sdk.ledger import Ledger, RunSettings
 from semise_sdk.results import Severity
 
@@ -42,11 +43,11 @@ class Model:
     @staticmethod
     def answer(found: FoundImage) -> Severity:
         try:
-            content = found.path.read_bytes()
+            content = found.source.read_bytes()
         except OSError:
             content = b""
         if not content:
-            name = repr(found.path.name)
+            name = repr(found.source.name)
             return Severity(
                 file=found.file, status="error", reason=f"empty_file: {name}: expected an image, found none"
             )

@@ -196,7 +196,7 @@ def test_a_file_that_is_written_to_while_it_is_read_never_keeps_that_answer(tmp_
     writes = iter(range(2))
 
     def write_again(found):
-        if found.path == changing and next(writes, None) is not None:
+        if found.source == changing and next(writes, None) is not None:
             changing.write_bytes(b"written at a bad moment %d" % len(model.answered))
 
     model.before = write_again
@@ -209,7 +209,7 @@ def test_a_file_that_never_rests_is_an_error_and_is_tried_again_later(tmp_path, 
     changing = images / "ward_0" / "DOE_JANE_0.png"
 
     def write_again(found):
-        if found.path == changing:
+        if found.source == changing:
             changing.write_bytes(b"still growing %d" % len(model.answered))
 
     model.before = write_again
@@ -226,7 +226,7 @@ def test_a_file_that_could_not_be_read_is_answered_once_it_can_be(tmp_path, imag
     kept = lost.read_bytes()
 
     def lose(found):
-        if found.path == lost:
+        if found.source == lost:
             lost.unlink(missing_ok=True)
 
     model.before = lose

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from semise_sdk.errors import ConfigError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.reports.drawings import DrawingFolder
 
 MASK = np.array([[0, 255]], np.uint8)
@@ -43,7 +43,7 @@ LONG = ["x" * 255, "\u00e9" * 127, "\U0001f600" * 63, "x." + "y" * 253]
 @pytest.mark.parametrize("file", [".hidden", "no_suffix", *LONG, "a.b.c.png", "ü/=cmd.png", os.fsdecode(b"\xff.png")])
 def test_odd_names_can_be_written(file, tmp_path):
     folder = DrawingFolder(tmp_path / "masks")
-    path = folder.write(FoundImage(tmp_path / "images" / "x", file), MASK)
+    path = folder.write(NamedImage(file, tmp_path / "images" / "x"), MASK)
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image), MASK)
 
@@ -51,7 +51,7 @@ def test_odd_names_can_be_written(file, tmp_path):
 def test_long_names_that_are_cut_alike_are_written_apart(tmp_path):
     folder = DrawingFolder(tmp_path / "masks")
     names = [f"{start}{letter}" for start in ("\u00e9" * 126, "\u00e9" * 99 + "." + "\u00e9" * 26) for letter in "abc"]
-    drawn = {folder.write(FoundImage(tmp_path / "images" / "x", name), MASK) for name in names}
+    drawn = {folder.write(NamedImage(name, tmp_path / "images" / "x"), MASK) for name in names}
     assert len(drawn) == 6
     assert all(path.is_file() for path in drawn)
 
@@ -65,7 +65,7 @@ def test_drawings_never_lie_beside_the_images(tmp_path, file, masks):
     (tmp_path / "a").mkdir()
     image.write_bytes(b"image")
     with pytest.raises(ConfigError, match="expected a folder of its own"):
-        DrawingFolder(tmp_path / masks).write(FoundImage(image, file), MASK)
+        DrawingFolder(tmp_path / masks).write(NamedImage(file, image), MASK)
     assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == [image]
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from semise_sdk.images.isolation import ReaderLimits
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.predictor import Predictor
 
 PACK = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "robustness"

@@ -11,7 +11,7 @@ import pytest
 from semise_sdk.images.isolation import InProcessReader, IsolatedReader
 from semise_sdk.images.readers.dicom import dicom_support
 from semise_sdk.images.reading import FailedImage, Slot
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.predictor import Predictor
 
 PACK = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "robustness"

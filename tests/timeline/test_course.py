@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.results import Severity
 from semise_sdk.severity.resamples import RESAMPLES
 from semise_sdk.timeline import Timeline, Visit, timeline_rows
@@ -134,7 +134,7 @@ def test_an_image_goes_by_the_name_it_was_given(image, file, name):
 def test_a_folder_stays_one_image():
     seen = []
     timeline_rows([visit("folder")], lambda images: seen.extend(images) or [Severity(file="folder", severity=0.5)])
-    assert isinstance(seen[0], FoundImage)
+    assert isinstance(seen[0], NamedImage)
 
 
 def test_no_visits_no_rows():

@@ -122,7 +122,7 @@ def benched_images(
     if images is None:
         return (), None
     if images.suffix not in MANIFEST_SUFFIXES:
-        paths = tuple(found.path for found in find_images(images))
+        paths = tuple(found.source for found in find_images(images))
         if not paths:
             raise DataError(f"expected images in {images}, found none: name another folder")
         return paths, None

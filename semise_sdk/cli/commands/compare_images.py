@@ -15,7 +15,7 @@ from semise_sdk.cli.option_groups import Without, with_groups
 from semise_sdk.cli.options import Engine, Reference
 from semise_sdk.cli.run_options import NamingOptions
 from semise_sdk.errors import EXIT_OK, EXIT_SOME_ROWS_FAILED
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage
 from semise_sdk.reports.comparison import comparison_document, comparison_sentence
 from semise_sdk.results import Severity
 from semise_sdk.severity.comparison import ImageComparison
@@ -67,7 +67,7 @@ def _named(comparison: ImageComparison, images: tuple[FoundImage, ...], naming: 
     if naming.names_results:
         return comparison
     first, second = (
-        naming.results.veiled(replace(answer, file=found.file), number=number, path=found.path)
+        naming.results.veiled(replace(answer, file=found.file), number=number, path=found.source)
         for number, (found, answer) in enumerate(zip(images, (comparison.first, comparison.second), strict=True), 1)
     )
     return replace(comparison, first=first, second=second)

@@ -177,7 +177,7 @@ def _finish(batch: Batch, ledger: Ledger[Answer]) -> int:
 
 def reference_images(reference: Path | None) -> list[Path] | None:
     """Returns the images that were given as the reference; None for the bundle's own bank."""
-    return None if reference is None else [found.path for found in find_images(reference)]
+    return None if reference is None else [found.source for found in find_images(reference)]
 
 
 def images_again(arguments: Sequence[Path] | None) -> Images | None:

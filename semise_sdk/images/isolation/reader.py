@@ -18,7 +18,7 @@ from semise_sdk.images.isolation.protocol import Message
 from semise_sdk.images.preprocess import display_pixels
 from semise_sdk.images.readers import read_image
 from semise_sdk.images.reading import FailedImage, ReadImage, Slot, read_slot
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import AnyImage
 from semise_sdk.spec import InputSpec
 
 Answer = TypeVar("Answer")
@@ -32,10 +32,10 @@ _LEAVE_NO_PROCESS = (*_MAY_BE_ANOTHERS, "reader_timeout")
 class ImageReader(Protocol):
     """How a predictor reads images, from any number of threads."""
 
-    def read(self, image: NamedImage, spec: InputSpec) -> Slot:
+    def read(self, image: AnyImage, spec: InputSpec) -> Slot:
         """Returns the image on its canvas, or why that cannot be."""
 
-    def display(self, image: NamedImage, spec: InputSpec) -> NDArray[np.uint8]:
+    def display(self, image: AnyImage, spec: InputSpec) -> NDArray[np.uint8]:
         """Returns the image as the model's policy shows it, ``uint8 [H, W, 3]``; raises ImageReadError."""
 
     def close(self) -> None:
@@ -45,11 +45,11 @@ class ImageReader(Protocol):
 class InProcessReader:
     """Reads images in this process: for files that are trusted."""
 
-    def read(self, image: NamedImage, spec: InputSpec) -> Slot:
+    def read(self, image: AnyImage, spec: InputSpec) -> Slot:
         """Returns the image on its canvas, or why that cannot be."""
         return read_slot(image, spec)
 
-    def display(self, image: NamedImage, spec: InputSpec) -> NDArray[np.uint8]:
+    def display(self, image: AnyImage, spec: InputSpec) -> NDArray[np.uint8]:
         """Returns the image as the model's policy shows it, ``uint8 [H, W, 3]``; raises ImageReadError."""
         try:
             return display_pixels(read_image(image.source, dicom=spec.dicom), spec)
@@ -80,7 +80,7 @@ class IsolatedReader:
         self._is_closed = False
         self._finalizer = weakref.finalize(self, _end, self._all, os.getpid())
 
-    def read(self, image: NamedImage, spec: InputSpec) -> Slot:
+    def read(self, image: AnyImage, spec: InputSpec) -> Slot:
         """Returns the image on its canvas, or why that cannot be.
 
         Raises:
@@ -94,7 +94,7 @@ class IsolatedReader:
         except ImageReadError as error:
             return FailedImage(image.file, error.reason)
 
-    def display(self, image: NamedImage, spec: InputSpec) -> NDArray[np.uint8]:
+    def display(self, image: AnyImage, spec: InputSpec) -> NDArray[np.uint8]:
         """Returns the image as the model's policy shows it, ``uint8 [H, W, 3]``.
 
         Raises:

@@ -14,7 +14,7 @@ from semise_sdk.images.isolation.confinement import confine, ended_after, privat
 from semise_sdk.images.isolation.protocol import ProtocolError, receive, send
 from semise_sdk.images.isolation.reader import InProcessReader
 from semise_sdk.images.reading import NO_MEMORY, FailedImage
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.array import read_array
 from semise_sdk.images.readers.dicom import is_dicom, read_dicom
 from semise_sdk.images.readers.raster import is_raster, read_raster
-from semise_sdk.images.readers.scan import FoundImage, find_images, scan_images
+from semise_sdk.images.readers.scan import find_images, scan_images
 from semise_sdk.images.record import ImageRecord
 from semise_sdk.spec import DicomPolicy
 
-__all__ = ["MAX_PIXELS", "FoundImage", "find_images", "read_image", "scan_images"]
+__all__ = ["MAX_PIXELS", "find_images", "read_image", "scan_images"]
 
 MAX_FILE_BYTES = 1 << 30
 """Largest file read: 100 million pixels of 16-bit RGBA, uncompressed, take 0.8 GB."""

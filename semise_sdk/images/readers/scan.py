@@ -3,28 +3,15 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from semise_sdk.errors import DataError
+from semise_sdk.images.record import FoundImage, NamedImage
 
 Source = str | os.PathLike[str]
 _Entry = tuple[str, bool]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FoundImage:
-    """A file to be read.
-
-    Args:
-        path: Where it is.
-        file: Its name in results: relative to the argument that found it, with ``/`` between folders.
-    """
-
-    path: Path
-    file: str
 
 
 def find_images(source: Source | Iterable[Source]) -> Iterator[FoundImage]:
@@ -78,7 +65,7 @@ def _scan(root: Path) -> Iterator[FoundImage]:
             entered.add(identity)
             found = os.scandir(folder)
         except OSError:  # find_images yields it too: reading it says what is wrong with it
-            yield FoundImage(folder, prefix.removesuffix("/"))
+            yield NamedImage(prefix.removesuffix("/"), folder)
             continue
         inner = []
         with found:
@@ -88,7 +75,7 @@ def _scan(root: Path) -> Iterator[FoundImage]:
                 if _is_folder(entry):
                     inner.append(entry.name)
                 else:
-                    yield FoundImage(folder / entry.name, prefix + entry.name)
+                    yield NamedImage(prefix + entry.name, folder / entry.name)
         pending += [(folder / name, f"{prefix}{name}/") for name in sorted(inner, reverse=True)]
 
 
@@ -103,7 +90,7 @@ def _find(source: Source) -> Iterator[FoundImage]:
     _require_existing(source)
     path = Path(source)
     if not path.is_dir():
-        yield FoundImage(path, path.name)
+        yield NamedImage(path.name, path)
         return
     try:
         entries = _entries(path)
@@ -126,7 +113,7 @@ def _walk(root: Path, entries: list[_Entry]) -> Iterator[FoundImage]:
         name, is_folder = entries.pop()
         inner = _enter(folder / name, entered) if is_folder else None
         if inner is None:
-            yield FoundImage(folder / name, prefix + name)
+            yield NamedImage(prefix + name, folder / name)
         else:
             pending.append((folder / name, f"{prefix}{name}/", inner))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.errors import ImageReadError
-from semise_sdk.images.readers import FoundImage
+from semise_sdk.images.record import FoundImage, NamedImage
 from semise_sdk.inference.pipeline import Pool, in_order
 from semise_sdk.predictor import Predictor
 from semise_sdk.reports.worklist.pictures import NO_PICTURES, RowPictures, draw
@@ -47,7 +47,7 @@ class Places:
 
     def note(self, found: FoundImage | None, answer: Severity) -> None:
         """Remembers where the image of an answer lies; None for one that is there no more."""
-        self._paths[_key(answer)].append(None if found is None else found.path)
+        self._paths[_key(answer)].append(None if found is None else found.source)
 
     def noted(self, answers: Iterable[tuple[FoundImage, Severity]]) -> Iterator[tuple[FoundImage, Severity]]:
         """Yields every answer once it is noted."""
@@ -125,14 +125,14 @@ class Illustrator:
 
     def _found(self, row: RankedImage) -> FoundImage | None:
         path = None if row.status == "error" else self._place(row)
-        return None if path is None else FoundImage(path, row.file)
+        return None if path is None else NamedImage(row.file, path)
 
     def _draw(self, job: tuple[FoundImage | None, Analysis | None]) -> RowPictures:
         image, analysis = job
         if image is None:
             return NO_PICTURES
         try:
-            return draw(self._display(image.path), analysis)
+            return draw(self._display(image.source), analysis)
         except ImageReadError as error:  # it was there a moment ago; its row stands
             _logger.warning("no picture in the worklist: %s", error.code)  # the sentence would name the image
         except (MemoryError, ValueError) as error:  # too large to draw, or replaced by one of another size meanwhile

@@ -17,7 +17,7 @@ import pytest
 from semise_sdk.errors import BackendError, ImageReadError
 from semise_sdk.images.isolation import InProcessReader, IsolatedReader, ReaderLimits, process
 from semise_sdk.images.reading import FailedImage, ReadImage
-from semise_sdk.images.sources import NamedImage
+from semise_sdk.images.record import NamedImage
 from semise_sdk.spec import InputSpec
 
 SPEC = InputSpec(height=24, width=32, pad_value=7)

@@ -518,7 +518,7 @@ def test_files_of_a_folder_are_found_whatever_they_are_called(dicom, tmp_path) -
     found = list(find_images(tmp_path))
     assert sorted(image.file for image in found) == ["IM0001", "a.dcm", "b.dicom", "c.IMA"]
     for image in found:
-        np.testing.assert_array_equal(read_image(image.path).pixels, GREY)
+        np.testing.assert_array_equal(read_image(image.source).pixels, GREY)
 
 
 def test_sixteen_threads_read_what_one_reads(dicom, assert_sixteen_threads_read_what_one_reads) -> None:

@@ -43,9 +43,9 @@ def outcomes() -> dict[str, ImageRecord | str]:
     found: dict[str, ImageRecord | str] = {}
     for image in find_images([PACK / "dicom_pydicom", PACK / "dicom_wg04"]):
         try:
-            found[str(image.path.relative_to(PACK))] = read_image(image.path, dicom=ANY)
+            found[str(image.source.relative_to(PACK))] = read_image(image.source, dicom=ANY)
         except ImageReadError as error:
-            found[str(image.path.relative_to(PACK))] = error.code
+            found[str(image.source.relative_to(PACK))] = error.code
     return found
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from semise_sdk.errors import DataError, ImageReadError
-from semise_sdk.images.readers import FoundImage, find_images, read_image, scan_images
+from semise_sdk.images.readers import find_images, read_image, scan_images
+from semise_sdk.images.record import FoundImage, NamedImage
 
 
 def plant(root: Path, *names: str) -> None:
@@ -27,7 +28,7 @@ def test_a_folder_is_sorted_by_name_at_each_level(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     found = list(find_images(tmp_path))
     assert files(iter(found)) == ["B.png", "a/10.png", "a/2.png", "a/deep/x.jpg", "b.png", "c", "notes.txt"]
-    assert all(image.path == tmp_path / image.file for image in found)
+    assert all(image.source == tmp_path / image.file for image in found)
     assert files(find_images(str(tmp_path))) == files(iter(found))
 
 
@@ -48,7 +49,7 @@ def test_names_are_relative_to_the_argument_that_found_them(tmp_path: Path, monk
         "one/a.png",
         "two/a.png",
     ]
-    assert list(find_images("one/a.png")) == [FoundImage(Path("one/a.png"), "a.png")]
+    assert list(find_images("one/a.png")) == [NamedImage("a.png", Path("one/a.png"))]
 
 
 def test_an_empty_folder_and_no_source_find_nothing(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_irregular_entries_are_yielded_and_reading_them_says_why(tmp_path: Path)
     reasons = {}
     for image in find_images(tmp_path):
         with pytest.raises(ImageReadError) as caught:
-            read_image(image.path)
+            read_image(image.source)
         reasons[image.file] = caught.value.code
     assert reasons == {"dangling.png": "not_found", "pipe": "not_a_file"}
 
@@ -111,7 +112,7 @@ def test_names_of_any_bytes_are_found(tmp_path: Path) -> None:
         (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_bytes(b"x")
     found = list(find_images(tmp_path))
     assert sorted(os.fsencode(image.file) for image in found) == sorted(names)
-    assert all(image.path.exists() for image in found)
+    assert all(image.source.exists() for image in found)
 
 
 def test_folders_nested_deeper_than_the_call_stack(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_scan_finds_the_same_files_under_the_same_names(tmp_path: Path) -> Non
     (tmp_path / "broken").symlink_to(tmp_path / "gone")
     for source in (tmp_path, str(tmp_path), [tmp_path / "a", tmp_path / "b.png", tmp_path]):
         assert sorted(files(scan_images(source))) == sorted(files(find_images(source)))
-        assert {found.path for found in scan_images(source)} == {found.path for found in find_images(source)}
+        assert {found.source for found in scan_images(source)} == {found.source for found in find_images(source)}
     with pytest.raises(DataError):
         list(scan_images(tmp_path / "gone"))
 

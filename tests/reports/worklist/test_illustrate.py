@@ -9,7 +9,8 @@ from PIL import Image
 from semise_export.graphs.onnx import graph_entry
 from semise_sdk.bundle import write_manifest
 from semise_sdk.images.preprocess import display_pixels
-from semise_sdk.images.readers import FoundImage, read_image
+from semise_sdk.images.readers import read_image
+from semise_sdk.images.record import NamedImage
 from semise_sdk.predictor import Predictor
 from semise_sdk.reports.worklist import Illustrator, Places
 from semise_sdk.reports.worklist import illustrate as module
@@ -144,7 +145,7 @@ def test_a_page_that_is_left_early_leaves_no_thread_behind(predictor, images):
 def test_places_tell_two_images_of_one_name_apart_by_their_severity(tmp_path):
     places = Places()
     for folder, severity in (("a", 0.2), ("b", 0.7)):
-        places.note(FoundImage(tmp_path / folder / "x.png", "x.png"), Severity(file="x.png", severity=severity))
+        places.note(NamedImage("x.png", tmp_path / folder / "x.png"), Severity(file="x.png", severity=severity))
     assert places(row_of("x.png", 0.7)) == tmp_path / "b" / "x.png"
     assert places(row_of("x.png", 0.2)) == tmp_path / "a" / "x.png"
     assert places(row_of("x.png", 0.3)) is None
@@ -154,7 +155,7 @@ def test_places_go_round_images_of_one_name_and_severity(tmp_path):
     places = Places()
     paths = [tmp_path / folder / "x.png" for folder in "ab"]
     for path in paths:
-        places.note(FoundImage(path, "x.png"), Severity(file="x.png", status="error", reason="truncated: no"))
+        places.note(NamedImage("x.png", path), Severity(file="x.png", status="error", reason="truncated: no"))
     failed = row_of("x.png", None, "error", "truncated: no")
     assert [places(failed) for _ in range(3)] == [*paths, paths[0]]
 
@@ -165,7 +166,7 @@ def test_places_tell_two_unscored_images_of_one_name_apart(tmp_path):
     outcomes = (("a", "error", "truncated: no"), ("b", "abstain", "blurred: no"), ("c", "abstain", "constant: no"))
     for folder, status, reason in outcomes:
         answer = Severity(file="x.png", status=status, reason=reason)
-        places.note(FoundImage(tmp_path / folder / "x.png", "x.png"), answer)
+        places.note(NamedImage("x.png", tmp_path / folder / "x.png"), answer)
     for folder, status, reason in reversed(outcomes):
         assert places(row_of("x.png", None, status, reason)) == tmp_path / folder / "x.png"
 

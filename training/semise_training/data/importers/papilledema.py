@@ -45,7 +45,7 @@ def _samples(source: Path, out: Path) -> Iterator[Sample]:
         for found in find_images(folder):
             yield Sample(
                 row=0,
-                image=found.path,
+                image=found.source,
                 severity=severity,
                 label=label,
                 mask=None,
