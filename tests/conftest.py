@@ -330,14 +330,15 @@ def dicom():
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium; skips, saying so, where there is none.
+    """A headless Chromium, which ``make integration`` installs.
 
     Of a module, not of the session: while it runs, no other test of the process could use asyncio.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    from playwright import sync_api as playwright
+
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
+        pytest.fail("needs Chromium: apt-get install chromium, or make integration")
     with playwright.sync_playwright() as driver:
         found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found
