@@ -3,15 +3,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
+SOURCES := semise_sdk training/semise_training export/semise_export
 
-.PHONY: demo test robustness lint format benchmarks clean
+.PHONY: demo test docs integration robustness lint format benchmarks clean
 
 demo: $(INSTALLED)
 	rm -rf demo
 	$(BIN)/semise demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20
+
+# The examples in docstrings, and what the pages name.
+docs: $(INSTALLED)
+	$(BIN)/python -m pytest tests/test_docs.py $(SOURCES)
+
+# What needs a browser, or a fresh environment with packages from the registry.
+integration: $(INSTALLED)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get -q update && apt-get -qy install chromium; } || \
+		{ echo "the tests in a browser need Chromium: apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest -m integration tests --timeout 900
 
 # The suites of tests/robustness at full size, which `make test` runs at a small one; figures are printed by name.
 robustness: $(INSTALLED)

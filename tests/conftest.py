@@ -1,6 +1,10 @@
-"""A tiny run and its bundle, made once for the tests that need a whole model."""
+"""A tiny run and its bundle, made once for the tests that need a whole model, and a machine that is always the same."""
 
+import importlib
+import os
 import shutil
+import time
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -19,8 +23,48 @@ TINY = {
     "phase2": {"epochs": 2, "batch_size": 20},
     "classifier": {"epochs": 5, "augmented_views": 1},
     "unet": {"epochs": 2, "decoder_channels": [16, 16, 8, 8, 8]},
-    "runtime": {"precision": "fp32"},
+    "runtime": {"precision": "fp32", "threads": 1},
 }
+
+TERMINAL = ("COLUMNS", "LINES", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
+
+
+def pytest_configure() -> None:
+    """Takes the terminal and the number of cores out of what the tests see; a worker of pytest-xdist does the same."""
+    for name in TERMINAL:
+        os.environ.pop(name, None)
+        os.unsetenv(name)  # readline, which pytest imports, sets them where os.environ does not see it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    importlib.import_module("semise_sdk.cli.console")  # a console keeps the COLUMNS that it is made with
+
+
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Returns what makes a folder once for all workers of a run: the second to ask waits, and gets the same folder."""
+    from semise_sdk.system.locks import claimed
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        work, made = root / "shared" / name, root / "shared" / f"{name}.made"
+        while not made.exists():
+            with claimed(work) as is_mine:
+                if is_mine and not made.exists():
+                    shutil.rmtree(work, ignore_errors=True)  # of a worker that failed
+                    work.mkdir()
+                    make(work)
+                    made.touch()
+            time.sleep(0.05)
+        return work
+
+    return once
 
 
 _COLOUR_OUTPUTS = """float[N,3] embedding, float[N,3] severity_vector, float[N,3] reference_vector,
@@ -96,11 +140,11 @@ def packs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory) -> Path:
+def phantoms(make_once) -> Path:
     """The manifest of 80 phantom images with masks and a few unlabeled ones."""
     from semise_sdk.demo.phantoms import write_phantoms
 
-    return write_phantoms(tmp_path_factory.mktemp("phantoms"), count=80, seed=3, size=64)
+    return make_once("phantoms", lambda folder: write_phantoms(folder, count=80, seed=3, size=64)) / "data.csv"
 
 
 @pytest.fixture(scope="session")
@@ -144,13 +188,15 @@ def tiny_config():
 
 
 @pytest.fixture(scope="session")
-def tiny_run(phantoms, tiny_config, tmp_path_factory) -> Path:
+def tiny_run(phantoms, tiny_config, make_once) -> Path:
     """A finished run folder, trained for real for a few seconds."""
     from semise_sdk.system.progress import SilentReporter
     from semise_training.run.train import train
 
-    root = tmp_path_factory.mktemp("runs") / "tiny"
-    return train(tiny_config(phantoms), root, reporter=SilentReporter()).root
+    return (
+        make_once("tiny", lambda folder: train(tiny_config(phantoms), folder / "run", reporter=SilentReporter()))
+        / "run"
+    )
 
 
 COLOUR_HEAD = '<ir_version: 8, opset_import: ["" : 18]>'
@@ -284,14 +330,15 @@ def dicom():
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium; skips, saying so, where there is none.
+    """A headless Chromium, which ``make integration`` installs.
 
     Of a module, not of the session: while it runs, no other test of the process could use asyncio.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    from playwright import sync_api as playwright
+
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
+        pytest.fail("needs Chromium: apt-get install chromium, or make integration")
     with playwright.sync_playwright() as driver:
         found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found
@@ -299,26 +346,31 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_run, tmp_path_factory) -> Path:
+def tiny_bundle(tiny_run, make_once) -> Path:
     """The tiny run's bundle in fp32, calibrated on too few images to claim anything; tests that change it copy it."""
     from semise_export.assemble import export_run
 
-    return export_run(tiny_run, out=tmp_path_factory.mktemp("tiny-bundle") / "bundle", backends=["onnxruntime"])
+    def export(folder: Path) -> None:
+        export_run(tiny_run, out=folder / "bundle", backends=["onnxruntime"])
+
+    return make_once("tiny-bundle", export) / "bundle"
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory) -> Path:
+def site(make_once) -> Path:
     """The manifest of 150 other phantom images, as a site would calibrate on."""
     from semise_sdk.demo.phantoms import write_phantoms
 
-    return write_phantoms(tmp_path_factory.mktemp("site"), count=150, seed=11, size=64)
+    return make_once("site", lambda folder: write_phantoms(folder, count=150, seed=11, size=64)) / "data.csv"
 
 
 @pytest.fixture(scope="session")
-def calibrated_bundle(tiny_bundle, site, tmp_path_factory) -> Path:
+def calibrated_bundle(tiny_bundle, site, make_once) -> Path:
     """The tiny bundle, calibrated on the site's images: gates, grade sets and percentiles."""
     from semise_sdk.cli.app import run
 
-    out = tmp_path_factory.mktemp("calibrated") / "bundle"
-    assert run(["calibrate", str(tiny_bundle), str(site), "--out", str(out), "--backend", "onnxruntime", "-q"]) == 0
-    return out
+    def calibrate(folder: Path) -> None:
+        out = str(folder / "bundle")
+        assert run(["calibrate", str(tiny_bundle), str(site), "--out", out, "--backend", "onnxruntime", "-q"]) == 0
+
+    return make_once("calibrated", calibrate) / "bundle"

@@ -29,7 +29,7 @@ class Part:
     A file belongs to the same part whatever other files there are, so that parts may start at different times.
 
     Example:
-        >>> Part.parse("2/4").holds("a.png")
+        >>> Part.parse("2/4").holds("e.png")
         True
     """
 

@@ -17,12 +17,14 @@ def limits():
 
 
 @pytest.fixture(scope="session")
-def every_precision(tiny_run, limits, tmp_path_factory) -> Path:
+def every_precision(tiny_run, limits, make_once) -> Path:
     """The tiny run's bundle in fp32, fp16, bf16 and int8; tests that change it copy it first."""
     from semise_export.assemble import export_run
 
-    out = tmp_path_factory.mktemp("every-precision") / "bundle"
-    return export_run(tiny_run, out=out, precisions=["fp16", "bf16", "int8"], limits=limits)
+    def export(folder: Path) -> None:
+        export_run(tiny_run, out=folder / "bundle", precisions=["fp16", "bf16", "int8"], limits=limits)
+
+    return make_once("every-precision", export) / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from semise_sdk.errors import ImageReadError
-from semise_sdk.images.readers import pillow_warnings
 from semise_sdk.images.readers.pieces import check_pieces, check_scans
+from semise_sdk.images.readers.pillow_warnings import quiet_pillow
 from semise_sdk.images.record import ImageRecord, Pixels
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -27,8 +27,6 @@ _PREFIXES = (
 )
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
-
-pillow_warnings.install()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def read_raster(data: bytes, source: str, max_pixels: int) -> ImageRecord:
     try:
         # Pillow's warning of a large image is silenced with the others: check_size is the stricter of the two, and
         # nothing is decoded before it.
-        with pillow_warnings.quiet_pillow(), Image.open(BytesIO(data), formats=FORMATS) as image:
+        with quiet_pillow(), Image.open(BytesIO(data), formats=FORMATS) as image:
             check_size(image.width, image.height, max_pixels)
             check_scans(data, image.width * image.height)
             return _decode(image, source)

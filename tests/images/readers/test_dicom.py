@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -491,6 +492,10 @@ def test_pydicoms_warnings_reach_its_host_and_no_reader_of_ours(dicom) -> None:
     # The suite turns warnings into errors: a warning of the reader's own reading would be one here.
     data = dicom(GREY, WindowCenter=9, WindowWidth=9, NumberOfFrames=1).replace(b"IS\x02\x001 ", b"IS\x02\x000 ")
     assert read_image(data).width == 8
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "pydicom"]
+    held = [vars(module)["warnings"] for module in modules if "warnings" in vars(module)]
+    assert held
+    assert all(found is warnings for found in held)
     with pytest.warns(UserWarning, match="Number of Frames"):
         assert dcmread(BytesIO(data)).pixel_array.shape == GREY.shape
 

@@ -1,6 +1,7 @@
 """Pillow's warnings stay away from the user of the readers, and reach the host's own use of Pillow."""
 
 import logging
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from semise_sdk.images.readers import pillow_warnings, read_image
+from semise_sdk.images.readers import pillow_warnings, quiet, read_image
 
 
 def with_damaged_exif() -> bytes:
@@ -23,7 +24,7 @@ def with_damaged_exif() -> bytes:
 def test_the_host_still_gets_pillows_warnings() -> None:
     with pytest.warns(UserWarning, match="Tag|Truncated") as caught, Image.open(BytesIO(with_damaged_exif())):
         pass
-    assert caught[0].filename == TiffImagePlugin.__file__  # the stand-in does not shift the reported line
+    assert caught[0].filename == TiffImagePlugin.__file__
 
 
 def test_reading_is_quiet_whatever_the_hosts_filters_are(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,23 +56,70 @@ def test_another_thread_is_not_silenced() -> None:
         held.result()
 
 
-def test_the_filters_are_never_touched() -> None:
-    before = list(warnings.filters)
+def test_no_module_of_pillow_is_changed() -> None:
     read_image(with_damaged_exif())
-    assert list(warnings.filters) == before
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "PIL"]
+    held = [vars(module)["warnings"] for module in modules if "warnings" in vars(module)]
+    assert TiffImagePlugin.warnings is warnings
+    assert len(held) > 3
+    assert all(found is warnings for found in held)
 
 
-def test_blocks_nest_and_installing_twice_changes_nothing() -> None:
-    installed = vars(TiffImagePlugin)["warnings"]
-    pillow_warnings.install()
-    assert vars(TiffImagePlugin)["warnings"] is installed
+def test_the_hosts_filters_stay_as_and_where_they_are_whatever_it_puts_before_ours() -> None:
+    for _ in range(3):
+        warnings.filterwarnings("error", "damaged")
+        before = [entry for entry in warnings.filters if entry is not quiet._FILTER]
+        read_image(with_damaged_exif())
+        read_image(with_damaged_exif())
+        assert list(warnings.filters) == [quiet._FILTER, *before]
+
+
+def test_a_host_that_forgets_all_filters_is_not_told_either() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.resetwarnings()
+        read_image(with_damaged_exif())
+    assert not seen
+
+
+def test_what_the_host_has_shown_once_is_not_shown_again() -> None:
+    def warn() -> None:
+        warnings.warn("of the host", UserWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        read_image(with_damaged_exif())
+        for _ in range(3):
+            warn()
+            read_image(with_damaged_exif())
+    assert [str(warning.message) for warning in seen] == ["of the host"]
+
+
+def test_the_hosts_warnings_keep_their_filters_while_other_threads_read() -> None:
+    data, stop = with_damaged_exif(), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            read_image(data)
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for _ in range(300):
+                with pytest.raises(UserWarning, match="of the host"):
+                    warnings.warn("of the host", UserWarning, stacklevel=1)
+        finally:
+            stop.set()
+        for reader in readers:
+            reader.result()
+
+
+def test_blocks_nest() -> None:
     with pillow_warnings.quiet_pillow():
         with pillow_warnings.quiet_pillow():
             pass
-        installed.warn("held back")
+        warnings.warn("held back", UserWarning, stacklevel=1)
     with pytest.warns(UserWarning, match="let through"):
-        installed.warn("let through")
-    assert installed.catch_warnings is warnings.catch_warnings
+        warnings.warn("let through", UserWarning, stacklevel=1)
 
 
 def test_what_plugins_log_as_an_error_is_held_back_too(caplog: pytest.LogCaptureFixture) -> None:

@@ -149,6 +149,7 @@ def test_a_page_that_cannot_be_written_is_an_output_error(tmp_path):
         write_page(COURSE, tmp_path / "file" / "page.html", bundle="toy")
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 def test_a_browser_shows_it_without_a_complaint_or_a_request(browser, tmp_path):
     write_page(timeline((HOSTILE, 1, "left", 0.5), (HOSTILE, 2, "left", 0.7)), tmp_path / "page.html", bundle="toy")

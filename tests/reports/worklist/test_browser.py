@@ -14,7 +14,7 @@ from semise_sdk.results import Ranking
 from semise_sdk.tables.spreadsheet import neutralised, restored
 from semise_sdk.tables.write import utf8_text, write_ranking
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 CASES = [f"case_{place}.png" for place in range(1, 13)]
 

@@ -88,12 +88,14 @@ def small_plan(manifest, *, methods=("majority", "imagenet", "semise"), **option
 
 
 @pytest.fixture(scope="session")
-def compared(phantoms, tmp_path_factory):
+def compared(phantoms, make_once):
     """The folder of a comparison of three methods on one fold."""
-    root = tmp_path_factory.mktemp("comparison")
-    outcome = compare(small_plan(phantoms), root, reporter=SilentReporter(), stages=SilentReporter())
-    assert len(outcome.computed) == 3
-    return root
+
+    def compute(folder):
+        outcome = compare(small_plan(phantoms), folder, reporter=SilentReporter(), stages=SilentReporter())
+        assert len(outcome.computed) == 3
+
+    return make_once("comparison", compute)
 
 
 @pytest.fixture(scope="session")

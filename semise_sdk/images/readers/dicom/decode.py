@@ -1,6 +1,6 @@
 """From the bytes of a DICOM file to its record, with nothing that pydicom says about them let through."""
 
-import sys
+import logging
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from semise_sdk.spec import DicomPolicy
 def decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> ImageRecord:
     """Returns the record of a DICOM file's bytes; raises ImageReadError as :func:`read_dicom` says."""
     try:
-        with quiet():
+        with quiet(_drop):
             return _decode(data, source, max_pixels, policy)
     except (ImageReadError, MemoryError):
         raise
@@ -79,14 +79,9 @@ def _narrow(values: NDArray[np.int32], layout: Layout) -> Pixels:
     return values.astype(np.uint8) if layout.stored <= 8 else values.astype(np.uint16)
 
 
-def _hush_pydicom() -> None:
-    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "pydicom" and module]
-    loggers = [module.__name__ for module in modules if "LOGGER" in vars(module) or "logger" in vars(module)]
-    hush(modules, ["pydicom", *loggers, "pylibjpeg.utils", "openjpeg.utils"], _drop)
-
-
 def _drop(_text: str) -> None:
     """Forgets what pydicom says: it quotes values of the header."""
 
 
-_hush_pydicom()
+# After the imports above, which make these loggers.
+hush(name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("pydicom", "pylibjpeg", "openjpeg"))
