@@ -80,7 +80,7 @@ def test_the_other_readings_of_phase_2_pass_the_views_that_they_foretell(upstrea
         {"alpha": 0.5, "ntxent": {"scope": "anomalous", "views": "original_aug"}, "batches_per_epoch": 2},
     ]
     for index, phase2 in enumerate(readings):
-        overrides = {"phase1": {"epochs": 0}, "phase2": {"epochs": 1, **phase2}}
+        overrides = {"phase1": {"epochs": 0}, "phase2": {"epochs": 1, **phase2}, "refit": {"epochs": 0}}
         found, foretold = counted("semise", upstream_of, tmp_path / str(index), **overrides)
         assert found["phase2"] == [foretold["phase2"]], phase2
 
