@@ -59,7 +59,7 @@ class Severity(ImageAnswer):
             :mod:`semise_sdk.severity.resamples`); None where the bank is one image.
         severity_high: Upper end.
         resampled: What each resample of the bank adds to the severity, ``float16 [201]`` (see
-            :class:`semise_sdk.severity.difference.MeasuredSeverity`), which makes the severities of two images paired;
+            :func:`semise_sdk.severity.difference.measured_severity`), which makes the severities of two images paired;
             None where the bank is one image, and in a ranking.
     """
 

@@ -1,7 +1,7 @@
 """What a model says of a batch of images, and how that becomes the answer of each task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from semise_sdk.images.reading import FailedImage, ReadImage, Slot
 from semise_sdk.images.record import Canvas, Geometry
 from semise_sdk.inference.graphs import Graphs
 from semise_sdk.results import PASSED, Severity, Status, Verdict
-from semise_sdk.severity.difference import MeasuredSeverity, measured_severity
+from semise_sdk.severity.difference import measured_severity
 from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 from semise_sdk.spec import Decoding
 
@@ -143,20 +143,19 @@ def _answer(
     image: ReadImage, outputs: dict[str, NDArray[np.float32]], needs: Needs, labels: Sequence[str], *, unlike: Verdict
 ) -> Severity:
     """Returns the answer of an image that is near enough to be scored; ``unlike`` says how near."""
-    bank = needs.bank
-    measured = MeasuredSeverity() if bank is None else measured_severity(bank, outputs["severity_vector"])
+    bank, sets = needs.bank, None if needs.calibration is None else needs.calibration.sets
+    measured = (
+        Severity(file=image.file)
+        if bank is None
+        else measured_severity(bank, outputs["severity_vector"], file=image.file)
+    )
     severity = measured.severity
-    sets = None if needs.calibration is None else needs.calibration.sets
     grade = grade_of(softmax(outputs["logits"]), sets, decoding=needs.decoding) if needs.grade else Grade()
     verdict = next((one for one in (image.verdict, unlike, grade.verdict) if one.status != "ok"), PASSED)
-    return Severity(
-        file=image.file,
+    return replace(
+        measured,
         status=verdict.status,
         reason=verdict.reason,
-        severity=severity,
-        severity_low=measured.low,
-        severity_high=measured.high,
-        resampled=measured.resampled,
         percentile=None if severity is None or needs.healthy is None else percentile_of(severity, needs.healthy),
         probabilities=grade.probabilities,
         grade=None if grade.level is None else labels[grade.level],

@@ -1,5 +1,7 @@
 """A comparison of two images as a JSON document and as a sentence."""
 
+import dataclasses
+
 from semise_sdk.results import Severity
 from semise_sdk.severity.comparison import ImageComparison
 from semise_sdk.severity.difference import SeverityDifference
@@ -64,22 +66,9 @@ def comparison_sentence(comparison: ImageComparison) -> str:
 
 
 def _image(answer: Severity) -> dict[str, object]:
-    return {
-        "file": utf8_text(answer.file),
-        "severity": answer.severity,
-        "severity_low": answer.severity_low,
-        "severity_high": answer.severity_high,
-        "grade": answer.grade,
-        "status": answer.status,
-        "reason": utf8_text(answer.reason),
-    }
+    columns = ("file", "severity", "severity_low", "severity_high", "grade", "status", "reason")
+    return {name: utf8_text(value) if isinstance(value := getattr(answer, name), str) else value for name in columns}
 
 
 def _difference(change: SeverityDifference) -> dict[str, object]:
-    return {
-        "value": change.value,
-        "low": change.low,
-        "high": change.high,
-        "share": change.share,
-        "is_decided": change.is_decided,
-    }
+    return {**dataclasses.asdict(change), "is_decided": change.is_decided}

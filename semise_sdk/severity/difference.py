@@ -5,23 +5,13 @@ so the difference of two is far more certain than the overlap of their intervals
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semise_sdk.results import Severity
 from semise_sdk.severity.reference_bank import SEVERITY_DECIMALS, ReferenceBank
 from semise_sdk.severity.resamples import interval_ends
-
-
-class Measured(Protocol):
-    """What has a severity, and what each resample of the bank adds to it."""
-
-    @property
-    def severity(self) -> float | None: ...  # noqa: D102
-
-    @property
-    def resampled(self) -> NDArray[np.float16] | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,35 +36,34 @@ class SeverityDifference:
         return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredSeverity:
-    """An image's severity, its 95 % interval, and what each resample of the bank adds to it.
+def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating], *, file: str) -> Severity:
+    """Returns the severity of one image's vector ``[D]``, with its interval where the bank is several images.
+
+    Half precision keeps three digits of what each resample adds, which itself is known to one or two.
 
     Args:
-        severity: As :meth:`ReferenceBank.severity` gives it; None where it was not asked for.
-        low: Lower end, rounded alike and at most the severity; None where the bank is one image.
-        high: Upper end.
-        resampled: What each resample adds to the severity, in their order, ``float16 [RESAMPLES]``; None where the
-            bank is one image. Half precision keeps three digits of what is added, which itself is known to one or two.
+        bank: What it is measured from.
+        vector: The image's severity vector.
+        file: The image's name.
+
+    Raises:
+        SpecError: the vector has no direction.
     """
-
-    severity: float | None = None
-    low: float | None = None
-    high: float | None = None
-    resampled: NDArray[np.float16] | None = None
-
-
-def measured_severity(bank: ReferenceBank, vector: NDArray[np.floating]) -> MeasuredSeverity:
-    """Returns the severity of one image's vector ``[D]``; raises SpecError for one without a direction."""
     severity = float(bank.severity(vector[None])[0])
     resampled = bank.resampled(vector)
     if resampled is None:
-        return MeasuredSeverity(severity=severity)
+        return Severity(file=file, severity=severity)
     low, high = (round(end, SEVERITY_DECIMALS) for end in interval_ends(resampled, severity))
-    return MeasuredSeverity(severity=severity, low=low, high=high, resampled=(resampled - severity).astype(np.float16))
+    return Severity(
+        file=file,
+        severity=severity,
+        severity_low=low,
+        severity_high=high,
+        resampled=(resampled - severity).astype(np.float16),
+    )
 
 
-def difference(first: Measured, second: Measured) -> SeverityDifference:
+def difference(first: Severity, second: Severity) -> SeverityDifference:
     """Returns by how much ``first`` is the more severe, over the resamples that both were measured from.
 
     Raises:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from semise_sdk.results import RankedImage, Severity, severity_fields
-from semise_sdk.severity.difference import Measured, difference
+from semise_sdk.severity.difference import difference
 
 _NEEDS_A_HUMAN, _SCORED, _UNREADABLE = range(3)
 
@@ -49,7 +49,7 @@ def _band(row: Severity) -> int:
     return _NEEDS_A_HUMAN if row.status == "abstain" else _UNREADABLE
 
 
-def shared_places(rows: Iterable[Measured]) -> Iterator[int | None]:
+def shared_places(rows: Iterable[Severity]) -> Iterator[int | None]:
     """Yields the place, from 1, that each image of a ranking shares with those that the bank does not tell from it.
 
     A group begins with its most severe image. The images below belong to it for as long as the 95 % interval of their
@@ -64,7 +64,7 @@ def shared_places(rows: Iterable[Measured]) -> Iterator[int | None]:
     Yields:
         The place; None for a row without severity, and for all where the bank is one image.
     """
-    head: Measured | None = None
+    head: Severity | None = None
     place = scored = 0
     for row in rows:
         scored += row.severity is not None

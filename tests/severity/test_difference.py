@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semise_sdk.results import Severity
-from semise_sdk.severity.difference import MeasuredSeverity, SeverityDifference, difference, measured_severity
+from semise_sdk.severity.difference import SeverityDifference, difference, measured_severity
 from semise_sdk.severity.ranks import shared_places
 from semise_sdk.severity.reference_bank import ReferenceBank
 from semise_sdk.severity.resamples import RESAMPLES
@@ -15,7 +15,7 @@ STEPS = np.linspace(-1, 1, RESAMPLES)
 
 
 def image(severity, added=STEPS * 0.01):
-    return MeasuredSeverity(severity=severity, resampled=np.asarray(added, np.float16))
+    return Severity(file="a", severity=severity, resampled=np.asarray(added, np.float16))
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +28,23 @@ def bank():
 def measured(bank):
     generator = np.random.default_rng(1)
     vectors = (generator.normal(size=(60, 16)) + np.linspace(-1, 1, 60)[:, None]).astype(np.float32)
-    return sorted((measured_severity(bank, vector) for vector in vectors), key=lambda found: -found.severity)
+    return sorted((measured_severity(bank, vector, file="a") for vector in vectors), key=lambda found: -found.severity)
 
 
 def test_a_measured_severity_is_the_banks_with_an_interval_around_it(bank):
     vector = np.random.default_rng(3).normal(size=16).astype(np.float32)
-    found = measured_severity(bank, vector)
+    found = measured_severity(bank, vector, file="a")
     assert found.severity == bank.severity(vector[None])[0]
-    assert found.low < found.severity < found.high
-    assert (found.low, found.high) == (round(found.low, 6), round(found.high, 6))
+    assert found.severity_low < found.severity < found.severity_high
+    assert (found.severity_low, found.severity_high) == (round(found.severity_low, 6), round(found.severity_high, 6))
     assert found.resampled.dtype == np.float16
     np.testing.assert_allclose(found.severity + found.resampled.astype(np.float64), bank.resampled(vector), atol=1e-4)
 
 
 def test_a_bank_of_one_has_a_severity_and_no_interval():
     bank = ReferenceBank(np.array([[1, 0]], np.float32))
-    assert measured_severity(bank, np.array([0, 1])) == MeasuredSeverity(severity=1.0)
-    first, second = (measured_severity(bank, np.array(vector)) for vector in ([0, 1], [1, 0]))
+    assert measured_severity(bank, np.array([0, 1]), file="a") == Severity(file="a", severity=1.0)
+    first, second = (measured_severity(bank, np.array(vector), file="a") for vector in ([0, 1], [1, 0]))
     found = difference(first, second)
     assert found == SeverityDifference(value=1.0)
     assert found.is_decided is None
@@ -80,11 +80,11 @@ def test_the_order_of_the_two_turns_the_sign(measured):
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="found one without"):
-        difference(image(0.5), MeasuredSeverity())
+        difference(image(0.5), Severity(file="a"))
     with pytest.raises(ValueError, match="from one bank"):
         difference(image(0.5), image(0.4, np.zeros(7)))
     with pytest.raises(ValueError, match="from one bank"):
-        difference(image(0.5), MeasuredSeverity(severity=0.4))
+        difference(image(0.5), Severity(file="a", severity=0.4))
 
 
 def test_places_are_shared_as_in_a_competition():
@@ -122,7 +122,7 @@ def test_rows_without_a_severity_take_no_place():
 
 
 def test_a_row_whose_resamples_were_not_kept_has_no_place_and_keeps_the_others_at_their_rank():
-    rows = [image(1.0), MeasuredSeverity(severity=0.7), image(0.5)]
+    rows = [image(1.0), Severity(file="a", severity=0.7), image(0.5)]
     assert list(shared_places(rows)) == [1, None, 3]
 
 

@@ -44,10 +44,7 @@ def test_answers_that_a_journal_kept_as_json_share_their_places_as_before():
     bank = ReferenceBank((generator.normal(size=(20, 8)) + 1).astype(np.float32))
     answers = []
     for index, vector in enumerate(generator.normal(size=(30, 8))):
-        found = measured_severity(bank, vector)
-        answers.append(
-            Severity(file=str(index), severity=found.severity, severity_low=found.low, resampled=found.resampled)
-        )
+        answers.append(measured_severity(bank, vector, file=str(index)))
     kept = [(json.dumps(fields_of(answer)), answer) for answer in answers]
     again = [answer_of(Severity, text, grades=0, file=answer.file, status="ok", reason="") for text, answer in kept]
     assert again == answers

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from semise_sdk.privacy import Privacy
 from semise_sdk.severity.difference import SeverityDifference
-from semise_sdk.tables.write import Cell, Row
+from semise_sdk.tables.write import Cell, Row, answer_row
 from semise_sdk.timeline.course import Timeline, VisitSeverity
 
 COLUMNS = (
@@ -32,21 +32,15 @@ COLUMNS = (
 
 def timeline_row(row: VisitSeverity) -> Row:
     """Returns one row of a timeline with the columns of ``COLUMNS``; dates as 2026-11-24."""
-    answer = row.answer
-    return {
+    cells: Row = {
+        **answer_row(row.answer),
         "patient": row.patient,
         "site": row.site or None,
         "date": None if row.date is None else row.date.isoformat(),
-        "file": answer.file,
-        "severity": answer.severity,
-        "severity_low": answer.severity_low,
-        "severity_high": answer.severity_high,
-        "grade": answer.grade,
         **_change("since_first", row.since_first),
         **_change("since_previous", row.since_previous),
-        "status": answer.status,
-        "reason": answer.reason,
     }
+    return {name: cells[name] for name in COLUMNS}
 
 
 def verdict(change: SeverityDifference | None) -> str | None:
