@@ -18,7 +18,6 @@ MAY_BE_VAGUE = {
     "semise_sdk/cli/commands/merge.py": (1, "a hash of reference images, which may be of patients"),
     "semise_sdk/images/isolation/answers.py": (1, "a header that another process sent: it may quote the image's name"),
     "semise_sdk/images/readers/__init__.py": (1, "the content of a file that is no image"),
-    "semise_sdk/ledger/answers.py": (1, "a row of the journal: it holds what was said of a patient's image"),
     "semise_sdk/ledger/folder.py": (1, "another process, which leaves nothing that names it"),
     "semise_sdk/ledger/merge.py": (1, "the fingerprint of a secret key"),
     "semise_sdk/ledger/settings.py": (1, "hashes of reference images and of a secret key"),
