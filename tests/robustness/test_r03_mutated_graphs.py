@@ -83,7 +83,9 @@ def bundle(write_colour_bundle, tmp_path_factory):
 def test_every_mutated_graph_is_refused_before_it_is_parsed(bundle, amount, figure, monkeypatch, tmp_path):
     count, refused, parsed = amount(60, 2000), 0, []
     folder = shutil.copytree(bundle, tmp_path / "bundle")
-    monkeypatch.setattr("semise_sdk.bundle.graph_file.check_policy", lambda *given, **named: parsed.append(named["name"]))
+    monkeypatch.setattr(
+        "semise_sdk.bundle.graph_file.check_policy", lambda *given, **named: parsed.append(named["name"])
+    )
     for seed in range(count):
         path = folder / f"{NAMES[seed % 3]}.onnx"
         honest = path.read_bytes()
