@@ -21,8 +21,9 @@ docs: $(INSTALLED)
 
 # What needs a browser, or a fresh environment with packages from the registry.
 integration: $(INSTALLED)
-	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get -q update && apt-get -qy install chromium; } || \
-		{ echo "the tests in a browser need Chromium: apt-get install chromium"; exit 1; }
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ apt-get -q update && apt-get -qy install chromium; } || \
+		{ echo "the tests in a browser need Chromium: install it, as with apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m integration tests --timeout 900
 
 # The suites of tests/robustness at full size, which `make test` runs at a small one; figures are printed by name.
