@@ -77,14 +77,16 @@ def _options_of(group: type, left_out: Collection[str]) -> list[inspect.Paramete
 
 
 def _typed(context: typer.Context) -> dict[str, str]:
-    """Returns what is neither a default nor from the environment, by its name in --help, with its value."""
+    """Returns flags that were typed and values other than the default, by their names in --help, with their values."""
     typed = {}
     for one in context.command.params:
         source = context.get_parameter_source(one.name or "")
         if source is None or source.name != "COMMANDLINE":
             continue
-        name = one.opts[0] if one.opts[0].startswith("-") else one.opts[0].upper()
         value = context.params[one.name or ""]
+        if value == one.default and not isinstance(value, bool):
+            continue
+        name = one.opts[0] if one.opts[0].startswith("-") else one.opts[0].upper()
         words = value if isinstance(value, list | tuple) else [] if isinstance(value, bool) else [value]
         shown = one.secondary_opts[0] if value is False else name
         typed[name] = " ".join([shown, *map(str, words)])

@@ -11,7 +11,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int32] | NDArray[np
 Held_co = TypeVar("Held_co", bound=Path | bytes | NDArray[np.generic], covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)  # slots and a subscript do not go together: NamedImage[Path](...) raises
 class NamedImage(Generic[Held_co]):
     """An image to be read.
 
@@ -26,7 +26,7 @@ class NamedImage(Generic[Held_co]):
 
 AnyImage = NamedImage[Path | bytes | NDArray[np.generic]]
 FoundImage = NamedImage[Path]
-"""A file."""
+"""A file; for annotations, as ``isinstance`` takes NamedImage only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

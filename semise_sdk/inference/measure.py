@@ -28,7 +28,7 @@ class Needs:
         grade: Whether to grade.
         mask: Whether to draw a mask.
         places: Whether to measure the severity of each place.
-        calibration: What the answers are held against; None for the bare network's.
+        calibration: What the answers are judged by; None for the bare network's.
         healthy: Severities of held-out healthy images from ``bank``, ascending; None where they are not known.
         decoding: How probabilities become a grade.
         canvas: Whether to keep the image's canvas.

@@ -17,7 +17,7 @@ from semise_sdk.ledger.database import JOURNAL, database_errors, transaction
 from semise_sdk.ledger.inputs import Input, Listed, from_blob, listed
 from semise_sdk.tables.write import utf8_text
 
-# As `postprocess.ranked` sorts: what needs a human first, what could not be read last.
+# As `severity.ranks.ranked` sorts: what needs a human first, what could not be read last.
 BY_SEVERITY = "CASE status WHEN 'abstain' THEN 0 WHEN 'error' THEN 2 ELSE 1 END, severity DESC"
 
 

@@ -111,7 +111,7 @@ class MergedRuns:
         return sum(run.nameless for run in self.runs)
 
     def ranked(self) -> Iterator[Severity]:
-        """Yields every answer, as ``postprocess.ranked`` sorts them, in constant memory."""
+        """Yields every answer, as ``severity.ranks.ranked`` sorts them, in constant memory."""
         grades = len(self.settings.labels)
         parts = (stored_answers(run.connection, Severity, grades=grades, order=BY_SEVERITY) for run in self.runs)
         return heapq.merge(*parts, key=severity_order)

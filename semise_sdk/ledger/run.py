@@ -136,7 +136,7 @@ class Ledger(Generic[Answer]):
         self._journal.finish()
 
     def ranked(self, *, is_named: bool = True) -> Iterator[Answer]:
-        """Yields the answer of every file that is still there, as ``postprocess.ranked`` sorts them.
+        """Yields the answer of every file that is still there, as ``severity.ranks.ranked`` sorts them.
 
         Args:
             is_named: True for the files' own names, False for those that the journal gives them.

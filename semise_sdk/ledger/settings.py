@@ -142,6 +142,7 @@ _MUST_AGREE = {
     "decoding": "--decode",
 }
 # The hashes of the reference's images and of the secret key are not shown.
+_SHA256 = re.compile("[0-9a-f]{64}")
 _SPEAKABLE = ("command", "bundle_sha256", "precision", "phi", "part", "decoding")
 
 
@@ -152,4 +153,4 @@ def absolute(paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 def _typed(value: str) -> str:
     """Returns a value as the command line takes it; of a sha256 the first 16 digits."""
-    return value.replace("_", "-")[:16]
+    return value[:16] if _SHA256.fullmatch(value) else value.replace("_", "-")

@@ -18,7 +18,9 @@ Groups = Sequence[str] | Sequence[int] | NDArray[np.integer] | NDArray[np.str_]
 MIN_GROUPS = 4
 
 AT_ONCE = 64
-"""Resamples that are measured at once: for 4,000 images the times of 64 take 2 MB."""
+"""Most resamples that are measured at once: for 4,000 images the times of 64 take 2 MB."""
+
+_ENTRIES_AT_ONCE = 1 << 18
 
 
 def once(rows: Sized) -> Times:
@@ -32,21 +34,28 @@ def single(values: Values) -> float | None:
 
 
 def resamples(groups: Groups, *, repeats: int, seed: int) -> Iterator[Times]:
-    """Yields the times of ``repeats`` resamples, up to ``AT_ONCE`` of them at once.
+    """Yields the times of ``repeats`` resamples, several of them at once.
 
     A resample draws whole groups with replacement, as many as there are. There is none for fewer than ``MIN_GROUPS``.
     """
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     count = int(codes.max(initial=-1)) + 1
     generator = np.random.default_rng(seed)
-    for start in range(0, repeats if count >= MIN_GROUPS else 0, AT_ONCE):
-        drawn = generator.integers(count, size=(min(AT_ONCE, repeats - start), count))
+    step = _at_once(codes.size)
+    for start in range(0, repeats if count >= MIN_GROUPS else 0, step):
+        drawn = generator.integers(count, size=(min(step, repeats - start), count))
         yield sums_by(drawn, np.ones(drawn.shape), count=count)[:, codes]
 
 
 def blocks(times: Times) -> Iterator[Times]:
-    """Yields ``times [R, N]`` in parts of up to ``AT_ONCE`` resamples."""
-    return (times[start : start + AT_ONCE] for start in range(0, len(times), AT_ONCE))
+    """Yields ``times [R, N]`` in parts of several resamples."""
+    step = _at_once(times.shape[1])
+    return (times[start : start + step] for start in range(0, len(times), step))
+
+
+def _at_once(rows: int) -> int:
+    """Returns how many resamples of so many rows fit in the memory that one part may take."""
+    return max(1, min(AT_ONCE, _ENTRIES_AT_ONCE // max(rows, 1)))
 
 
 def over(figures: Callable[[Times], Figures], parts: Iterable[Times]) -> Figures:

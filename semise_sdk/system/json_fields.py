@@ -20,6 +20,7 @@ _MOST_SHOWN = 80
 _KINDS: Mapping[type, str] = {
     dict: "an object",
     list: "a list",
+    tuple: "a list",
     str: "a text",
     int: "a number",
     float: "a number",
@@ -87,13 +88,14 @@ class JsonField:
     def where(self) -> str:
         """The value's place in words, such as ``graphs.encoder.outputs[2] in manifest.json``."""
         steps = "".join(
-            f".{step}" if isinstance(step, str) and _NAME.fullmatch(step) else f"[{shown(step)}]" for step in self.path
+            f".{step}" if isinstance(step, str) and _NAME.fullmatch(step) else f"[{self._step(step)}]"
+            for step in self.path
         )
         return " in ".join(filter(None, (steps.removeprefix("."), self.source.name)))
 
     def refused(self, expected: str, found: str = "") -> Exception:
         """Returns the error that says what was expected of the value, such as ``to be a text``, and what was found."""
-        kind = shown(self.value) if self.source.shows_values else _KINDS[type(self.value)]
+        kind = shown(self.value) if self.source.shows_values else _KINDS.get(type(self.value), "something else")
         advice = f": {self.source.advice}" if self.source.advice else ""
         return self.source.error(f"expected {self.where} {expected}, found {found or kind}{advice}")
 
@@ -148,9 +150,9 @@ class JsonField:
 
     def data(self) -> dict[str, object]:
         """Returns an object as plain data."""
-        if not isinstance(self.value, dict):
+        if not isinstance(self.value, Mapping):
             raise self.refused("to be an object")
-        return self.value
+        return dict(self.value)
 
     def members(self) -> dict[str, "JsonField"]:
         """Returns the fields of an object, whatever they are called."""
@@ -190,6 +192,9 @@ class JsonField:
         """
         return _typed(self, kind)  # type: ignore[return-value]  # as the type says
 
+    def _step(self, step: str | int) -> str:
+        return shown(step) if self.source.shows_values or isinstance(step, int) else "..."
+
     def _child(self, step: str | int, value: object) -> "JsonField":
         return JsonField(value, self.source, (*self.path, step))
 
@@ -228,13 +233,18 @@ def _instance(field: JsonField, kind: type) -> object:
     hints, make = _hints(kind), kind
     if issubclass(kind, tuple):  # a NamedTuple is a list
         return make(*map(_typed, field.entries(len(hints)), hints.values()))
-    known = dataclasses.fields(kind)  # type: ignore[arg-type]  # what is left is a dataclass
-    required = [one.name for one in known if one.default is one.default_factory is dataclasses.MISSING]
-    values = {name: _typed(value, hints[name]) for name, value in field.fields(required, tuple(hints)).items()}
+    fields = field.fields(_required(kind), tuple(hints))  # type: ignore[arg-type]  # mypy takes the class for an instance here
+    values = {name: _typed(value, hints[name]) for name, value in fields.items()}
     try:
         return make(**values)
     except (SemiseError, ValueError) as error:
         raise field.source.error(f"{field.where}: {error}") from error
+
+
+@functools.cache
+def _required(kind: type) -> list[str]:
+    known = dataclasses.fields(kind)
+    return [one.name for one in known if one.default is one.default_factory is dataclasses.MISSING]
 
 
 @functools.cache

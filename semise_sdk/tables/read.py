@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semise_sdk.errors import ConfigError, DataError
+from semise_sdk.system.json_fields import JsonSource
 
 _DELIMITERS = ",;\t"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+_LINE = JsonSource("the line", ValueError, "write one JSON object a line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +199,13 @@ def _read_jsonl(text: str) -> Table:
         if not source.strip():
             continue
         try:
-            rows.append(SourceRow(line, _json_cells(source)))
-        except (ValueError, RecursionError) as error:
-            problems.append(Problem(line, f"expected one JSON object, found a line that is none ({error})"))
+            rows.append(
+                SourceRow(line, {name: _json_cell(value) for name, value in _LINE.parse(source).data().items()})
+            )
+        except ValueError as error:
+            problems.append(Problem(line, str(error)))
     headers = dict.fromkeys(name for row in rows for name in row.cells)
     return Table(tuple(headers), tuple(rows), tuple(problems))
-
-
-def _json_cells(source: str) -> dict[str, str]:
-    data = json.loads(source)
-    if not isinstance(data, dict):
-        raise ValueError(f"it is a {type(data).__name__}")
-    return {name: _json_cell(value) for name, value in data.items()}
 
 
 def _json_cell(value: object) -> str:

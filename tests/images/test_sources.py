@@ -90,3 +90,9 @@ def test_an_endless_iterable_is_taken_one_by_one(folder):
 )  # fmt: skip
 def test_images_are_described_in_a_few_words(images, text):
     assert describe(images) == text
+
+
+def test_a_named_image_of_pixels_can_be_compared_and_kept_in_a_set():
+    one, other = NamedImage("a", np.zeros((2, 2))), NamedImage[Path]("a", Path("a"))
+    assert len({one, other, one}) == 2
+    assert one != NamedImage("a", one.source)

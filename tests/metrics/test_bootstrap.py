@@ -87,3 +87,11 @@ def test_a_mean_has_the_same_last_bits_alone_and_among_others():
 def test_a_quotient_by_zero_is_undefined():
     assert np.isnan(quotient(np.array([0.0, 3.0]), np.array([0, 0]))).all()
     assert quotient(np.array([3.0]), np.array([2])).tolist() == [1.5]
+
+
+def test_a_part_of_many_rows_holds_few_resamples() -> None:
+    sizes = [len(part) for part in bootstrap.blocks(np.ones((70, 100_000)))]
+    assert sizes == [2] * 35
+    assert [len(part) for part in bootstrap.blocks(np.ones((70, 10)))] == [64, 6]
+    drawn = list(bootstrap.resamples([str(row) for row in range(100_000)], repeats=3, seed=0))
+    assert [part.shape for part in drawn] == [(2, 100_000), (1, 100_000)]

@@ -1,6 +1,6 @@
 """The shape that each operator of a graph gives its result (ONNX, operator schemas of opset 18).
 
-Rules raise ShapeError, or whatever Python raises where inputs are missing or of another kind: see graph_shapes.
+Rules raise ShapeError, or whatever Python raises where inputs are missing or of another kind: see sizes.
 """
 
 import math

@@ -54,7 +54,12 @@ def _is_let_through(record: logging.LogRecord) -> bool:
 
 
 class _AnyTextHere:
-    """Stands where a filter has the pattern of its message: the warnings module asks it for nothing but ``match``."""
+    """The filter's message pattern. The warnings module asks it for ``match``, and others for ``pattern``.
+
+    joblib and scikit-learn copy a process's filters to their workers by ``pattern``, there as one that matches nothing.
+    """
+
+    pattern = "(?!)"
 
     def match(self, text: str) -> bool:
         held_back = _held_back()

@@ -1,6 +1,8 @@
 """Pillow's warnings stay away from the user of the readers, and reach the host's own use of Pillow."""
 
 import logging
+import pickle
+import re
 import sys
 import threading
 import warnings
@@ -72,6 +74,16 @@ def test_the_hosts_filters_stay_as_and_where_they_are_whatever_it_puts_before_ou
         read_image(with_damaged_exif())
         read_image(with_damaged_exif())
         assert list(warnings.filters) == [quiet._FILTER, *before]
+
+
+def test_libraries_that_copy_the_hosts_filters_to_their_workers_still_can() -> None:
+    from sklearn.utils.parallel import Parallel, delayed
+
+    read_image(with_damaged_exif())
+    message = next(entry[1] for entry in warnings.filters if entry[1] is not None and not isinstance(entry[1], str))
+    assert re.compile(message.pattern).match("anything") is None
+    assert pickle.loads(pickle.dumps(message)).pattern == message.pattern  # noqa: S301  # our own
+    assert Parallel(n_jobs=2, backend="threading")(delayed(abs)(number) for number in (-1, 2)) == [1, 2]
 
 
 def test_a_host_that_forgets_all_filters_is_not_told_either() -> None:

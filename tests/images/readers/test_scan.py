@@ -10,7 +10,7 @@ import pytest
 
 from semise_sdk.errors import DataError, ImageReadError
 from semise_sdk.images.readers import find_images, read_image, scan_images
-from semise_sdk.images.record import FoundImage, NamedImage
+from semise_sdk.images.record import FoundImage
 
 
 def plant(root: Path, *names: str) -> None:
@@ -49,7 +49,7 @@ def test_names_are_relative_to_the_argument_that_found_them(tmp_path: Path, monk
         "one/a.png",
         "two/a.png",
     ]
-    assert list(find_images("one/a.png")) == [NamedImage("a.png", Path("one/a.png"))]
+    assert [(found.file, found.source) for found in find_images("one/a.png")] == [("a.png", Path("one/a.png"))]
 
 
 def test_an_empty_folder_and_no_source_find_nothing(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ class Checkpoint:
                 header = json.loads(file.metadata()["semise"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise BundleError(f"expected {path} to be a training state, found a damaged file: start anew") from error
+            raise BundleError(
+                f"expected {path} to be a training state, found a damaged file ({type(error).__name__}): start anew"
+            ) from error
         return cls(tensors=tensors, **header)
 
     def section(self, prefix: str) -> dict[str, Tensor]:

@@ -75,8 +75,9 @@ def build_model(config: TrainConfig, *, classes: int, identity: bool) -> Trainin
     torch.manual_seed(derived_seed(config.seed, "model"))
     body = initial_body(config)
     levels = len(pyramid_channels(body))
-    if config.unet.epochs and len(config.unet.decoder_channels) < levels:
-        raise ConfigError(f"expected {levels} unet.decoder_channels for this encoder, found fewer")
+    channels = len(config.unet.decoder_channels)
+    if config.unet.epochs and channels < levels:
+        raise ConfigError(f"expected {levels} unet.decoder_channels for this encoder, found {channels}: add some")
     network = SemiSeNetwork(network_config(config, body, classes=classes, identity=identity), body)
     network.encoder.holds_norm = config.optimizer.hold_norm and config.encoder.init != "scratch"
     separate = config.heads.separate_ntxent_head and not identity

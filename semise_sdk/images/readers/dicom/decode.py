@@ -83,5 +83,6 @@ def _drop(_text: str) -> None:
     """Forgets what pydicom says: it quotes values of the header."""
 
 
-# After the imports above, which make these loggers.
-hush(name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("pydicom", "pylibjpeg", "openjpeg"))
+# After the imports above, which make these loggers; another thread may make one meanwhile.
+_loggers = list(logging.root.manager.loggerDict)
+hush(name for name in _loggers if name.partition(".")[0] in ("pydicom", "pylibjpeg", "openjpeg"))

@@ -76,7 +76,8 @@ def refuse_planned(settings: Mapping[str, object], where: str) -> None:
     wrong = [name for name in named if name in _PLANNED]
     if wrong:
         raise ConfigError(
-            f"expected no {', '.join(wrong)} in {where}, found it: the comparison sets that for each cell"
+            f"expected none of {', '.join(_PLANNED)} in {where}, found {', '.join(wrong)}: the comparison sets that "
+            "for each cell"
         )
 
 

@@ -101,8 +101,9 @@ def read_cells(root: Path) -> list[Cell]:
         raise DataError(
             f"expected computed cells in {Folder(root).cells}, found none: name --methods to compute, or another --out"
         )
-    if len({cell.data_digest for cell in cells}) > 1 or len({cell.labels for cell in cells}) > 1:
-        raise DataError(f"expected cells of one data set in {Folder(root).cells}, found several: keep one of them")
+    sets = {(cell.data_digest, cell.labels) for cell in cells}
+    if len(sets) > 1:
+        raise DataError(f"expected cells of one data set in {Folder(root).cells}, found {len(sets)}: keep one of them")
     unets = [(cell.key.slug, unet) for cell in cells if (unet := unet_of(cell))]
     found = mixture([(cell.key.slug, setup_of(cell)) for cell in cells]) or mixture(unets)
     if found:

@@ -38,11 +38,11 @@ def check(manifest: Manifest, *, problems: Sequence[Problem] = (), reporter: Rep
     Each file is decoded once. ``problems`` are the wrong rows that reading the file left out.
     """
     inspections = inspect_manifest(manifest, reporter=reporter)
-    pixel_hashes = tuple(seen.pixels for seen in inspections)
+    pixel_hashes = tuple(None if seen.fingerprint is None else seen.fingerprint.pixels for seen in inspections)
     blocks = tuple(blocks_of(manifest, pixel_hashes))
     sets = alike_sets(inspections)
     findings = [Finding("bad_row", (problem.row,), (), problem.message) for problem in problems]
-    findings += all_findings(manifest, inspections, blocks=blocks, alike=sets)
+    findings += all_findings(manifest, inspections, pixel_hashes=pixel_hashes, blocks=blocks, alike=sets)
     return CheckReport(
         manifest=manifest.path.as_posix(),
         findings=in_order(findings),

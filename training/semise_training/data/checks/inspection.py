@@ -43,11 +43,6 @@ class Inspection:
     mask: MaskFacts | None
     mask_error: ImageReadError | None
 
-    @property
-    def pixels(self) -> str | None:
-        """The hash of the image's pixels, None where it could not be read."""
-        return None if self.fingerprint is None else self.fingerprint.pixels
-
 
 def inspect_manifest(manifest: Manifest, *, reporter: Reporter | None = None) -> tuple[Inspection, ...]:
     """Returns the inspection of each sample, in order; a file that cannot be read never stops it."""

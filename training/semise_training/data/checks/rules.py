@@ -16,6 +16,7 @@ def all_findings(
     manifest: Manifest,
     inspections: Sequence[Inspection],
     *,
+    pixel_hashes: Sequence[str | None],
     blocks: Sequence[Block],
     alike: Sequence[tuple[int, ...]],
 ) -> list[Finding]:
@@ -24,6 +25,7 @@ def all_findings(
     Args:
         manifest: The images.
         inspections: What looking at each of them found.
+        pixel_hashes: The hash of each image's pixels; None where it cannot be read.
         blocks: The groups that no split may part.
         alike: Sets of near-duplicates, as indices of samples.
     """
@@ -34,8 +36,8 @@ def all_findings(
         *scale_findings(manifest),
         *count_findings(manifest, blocks),
         *split_findings(manifest),
-        *pixel_findings(manifest, inspections),
-        *alike_findings(manifest, inspections, alike),
+        *pixel_findings(manifest, pixel_hashes),
+        *alike_findings(manifest, pixel_hashes, alike),
     ]
 
 
@@ -129,9 +131,9 @@ def split_findings(manifest: Manifest) -> Iterator[Finding]:
             yield about("group_in_two_splits", manifest, group, message)
 
 
-def pixel_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+def pixel_findings(manifest: Manifest, pixel_hashes: Sequence[str | None]) -> Iterator[Finding]:
     """Yields the sets of images with identical pixels."""
-    for same in manifest.sharing([seen.pixels for seen in inspections]):
+    for same in manifest.sharing(pixel_hashes):
         names, splits = listed(manifest, same), splits_of(same)
         if len(splits) > 1:
             message = f"the same pixels are in {' and '.join(splits)}: {names}"
@@ -143,11 +145,11 @@ def pixel_findings(manifest: Manifest, inspections: Sequence[Inspection]) -> Ite
 
 
 def alike_findings(
-    manifest: Manifest, inspections: Sequence[Inspection], sets: Sequence[tuple[int, ...]]
+    manifest: Manifest, pixel_hashes: Sequence[str | None], sets: Sequence[tuple[int, ...]]
 ) -> Iterator[Finding]:
     """Yields the sets of near-duplicates; a set of nothing but identical pixels is left to the rule above."""
     for members in sets:
-        if len({inspections[index].pixels for index in members}) == 1:
+        if len({pixel_hashes[index] for index in members}) == 1:
             continue
         alike = [manifest.samples[index] for index in members]
         names, splits = listed(manifest, alike), splits_of(alike)
