@@ -119,6 +119,91 @@ class TestColour:
         assert f"found {photometric};" in str(error)
 
 
+SMOOTH = np.dstack([np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * k for k in (2, 4, 8)])
+YBR, TRANSFORMED = ("YBR_FULL", "YBR_FULL_422"), ("YBR_ICT", "YBR_RCT")
+JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+
+
+def adobe(transform: int) -> bytes:
+    return b"\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0" + bytes([transform])
+
+
+def jpeg_frame(markers: bytes, *, is_rgb: bool, ids: bytes = b"\x01\x02\x03") -> bytes:
+    """Returns SMOOTH as a JPEG with these APP segments and component ids alone; ``is_rgb``: its components are RGB."""
+    frame = encoded(SMOOTH, "JPEG", quality=95, subsampling=0, keep_rgb=is_rgb)
+    own = 4 + int.from_bytes(frame[4:6], "big")  # SOI, and the segment that libjpeg writes first
+    frame = bytearray(frame[:2] + markers + frame[own:])
+    header, scan = frame.find(b"\xff\xc0"), frame.find(b"\xff\xda")
+    for index, value in enumerate(ids):
+        frame[header + 10 + 3 * index] = frame[scan + 5 + 2 * index] = value
+    return bytes(frame)
+
+
+class TestCodedColour:
+    """The codestream says how colour is read (PS3.5 8.2.1, 8.2.3, 8.2.4); a header that says otherwise is noted."""
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR, *TRANSFORMED])
+    @pytest.mark.parametrize(
+        ("markers", "ids", "is_rgb"),
+        [
+            (b"", b"\x01\x02\x03", False),
+            (b"", b"RGB", True),
+            (b"", b"rgb", True),
+            (JFIF, b"\x01\x02\x03", False),
+            (adobe(1), b"\x01\x02\x03", False),
+            (adobe(0), b"\x01\x02\x03", True),
+            (adobe(0), b"RGB", True),
+            (JFIF + adobe(1), b"\x01\x02\x03", False),
+        ],
+    )
+    def test_of_jpeg(self, dicom, markers, ids, is_rgb, said) -> None:
+        frame = jpeg_frame(markers, is_rgb=is_rgb, ids=ids)
+        record = read_image(dicom(SMOOTH, frames=[frame], syntax=JPEG, PhotometricInterpretation=said))
+        assert np.abs(record.pixels.astype(int) - SMOOTH).mean() < 3
+        agrees = said == "RGB" if is_rgb else said in YBR
+        assert any(note.startswith(f"the header says {said}, the JPEG stream holds") for note in record.notes) != agrees
+
+    def test_of_jpeg_in_cells_of_sixteen_bits(self, dicom) -> None:
+        data = dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG)
+        wide = dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG, BitsAllocated=16)
+        np.testing.assert_array_equal(read_image(wide).pixels, read_image(data).pixels)
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR, *TRANSFORMED])
+    @pytest.mark.parametrize("is_lossy", [False, True])
+    def test_of_jpeg_2000(self, dicom, is_lossy, said) -> None:
+        pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+        for no_jp2 in (True, False):
+            frame = encoded(COLOUR, "JPEG2000", mct=1, no_jp2=no_jp2, num_resolutions=1, irreversible=is_lossy)
+            record = read_image(dicom(COLOUR, frames=[frame], syntax=JPEG_2000, PhotometricInterpretation=said))
+            assert np.abs(record.pixels.astype(int) - COLOUR).max() <= 2
+            assert any(note.startswith(f"the header says {said},") for note in record.notes) == (
+                said not in TRANSFORMED
+            )
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR, *TRANSFORMED])
+    def test_of_jpeg_2000_without_a_transform(self, dicom, said) -> None:
+        pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+        frame = encoded(COLOUR, "JPEG2000", mct=0, no_jp2=True, num_resolutions=1)
+        record = read_image(dicom(COLOUR, frames=[frame], syntax=JPEG_2000, PhotometricInterpretation=said))
+        by_header = read_image(dicom(COLOUR, PhotometricInterpretation="YBR_FULL" if said in YBR else "RGB"))
+        np.testing.assert_array_equal(record.pixels, by_header.pixels)
+        assert any(note.startswith(f"the header says {said},") for note in record.notes) == (said in TRANSFORMED)
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR])
+    @pytest.mark.parametrize("ids", [b"\x01\x02\x03", b"RGB"])
+    def test_of_jpeg_ls(self, dicom, ids, said) -> None:
+        jpeg_ls = pytest.importorskip("jpeg_ls", reason="needs pyjpegls: pip install 'semise-sdk[dicom]'")
+        frame = bytearray(jpeg_ls.encode_array(COLOUR, interleave_mode=2))
+        header, scan = frame.find(b"\xff\xf7"), frame.find(b"\xff\xda")
+        for index, value in enumerate(ids):
+            frame[header + 10 + 3 * index] = frame[scan + 5 + 2 * index] = value
+        record = read_image(dicom(COLOUR, frames=[bytes(frame)], syntax=JPEG_LS, PhotometricInterpretation=said))
+        is_ybr = said in YBR and ids != b"RGB"
+        by_header = read_image(dicom(COLOUR, PhotometricInterpretation="YBR_FULL" if is_ybr else "RGB"))
+        np.testing.assert_array_equal(record.pixels, by_header.pixels)
+        assert any("JPEG-LS stream" in note for note in record.notes) == (said in YBR and not is_ybr)
+
+
 class TestFrames:
     STACK = np.stack([GREY, 255 - GREY, GREY // 2])
 

@@ -57,7 +57,7 @@ def _decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> I
         notes.append(f"frame {index + 1} of {layout.frames}")
     notes.extend(notes_on(header, index))
     dataset = read_pixels(data)
-    values = decode_frame(dataset, layout, codec, index)
+    values = decode_frame(dataset, layout, codec, index, notes)
     return _record(values, dataset, layout, index, source=source, notes=notes)
 
 
