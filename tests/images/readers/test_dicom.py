@@ -94,6 +94,11 @@ class TestColour:
         record = read_image(dicom(np.array([[0, 300, 511]], np.uint16), **tags))
         np.testing.assert_array_equal(record.pixels[0, :, 0], [0, 150, 255])
 
+    def test_a_palette_packed_two_a_word_in_a_big_endian_file(self, dicom) -> None:
+        channels = [bytes([values[1], values[0], 0, values[2]]) for values in ((10, 20, 255), (1, 2, 3), (40, 50, 60))]
+        record = read_image(dicom(np.array([[0, 1, 2]], np.uint8), syntax=BIG_ENDIAN, **with_palette(3, 8, channels)))
+        np.testing.assert_array_equal(record.pixels, [[[10, 1, 40], [20, 2, 50], [255, 3, 60]]])
+
     @pytest.mark.parametrize(("syntax", "order"), [("1.2.840.10008.1.2.1", "<"), (BIG_ENDIAN, ">")])
     def test_a_palette_of_sixteen_bits_in_either_byte_order(self, dicom, syntax, order) -> None:
         channels = [np.array(values, f"{order}u2").tobytes() for values in ([0x1200, 0xFF34], [1, 0x8000], [0, 0x0100])]

@@ -22,14 +22,23 @@ def shown(data: bytes, policy: str = "dicom_voi") -> list[int]:
     return to_eight_bits(read_image(data), Intensity.parse(policy)).ravel().tolist()
 
 
-def table(values: list[int], *, first: int = 0, depth: int = 16, first_vr: str = "US") -> object:
-    """Returns a sequence of one lookup table."""
+IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+
+
+def table(
+    values: list[int], *, first: int = 0, depth: int = 16, first_vr: str = "US", packed: str | None = None
+) -> object:
+    """Returns a sequence of one lookup table, ``packed`` two entries a word in this byte order, low byte first."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
     item = Dataset()
     item.add_new("LUTDescriptor", first_vr, [len(values) % 65536, first, depth])
-    item.add_new("LUTData", "US", values)
+    if packed is None:
+        item.add_new("LUTData", "US", values)
+    else:
+        padded = np.array([*values, *[0] * (len(values) % 2)], np.uint8)
+        item.add_new("LUTData", "OW", padded.view("<u2").astype(f"{packed}u2").tobytes())
     return Sequence([item])
 
 
@@ -109,6 +118,63 @@ class TestTables:
         assert record.grey.modality[[0, 301, 399, 4000]].tolist() == [0, 150, 199, 199]
         # LINEAR: 150 is (150 - 99.5) / 199 + 0.5 = 0.7538, level 192.2.
         assert shown(data) == [0, 192, 255, 255]
+
+    @pytest.mark.parametrize(("syntax", "order"), [(IMPLICIT, "<"), (EXPLICIT, "<"), (BIG_ENDIAN, ">")])
+    @pytest.mark.parametrize("entries", [256, 255, 4096])
+    def test_entries_of_eight_bits_packed_two_a_word(self, dicom, syntax, order, entries) -> None:
+        # PS3.3 C.11.1.1, C.11.2.1.1: of entry i, i * 255 // (entries - 1).
+        values = [i * 255 // (entries - 1) for i in range(entries)]
+        pixels = np.array([[0, 1, entries // 2, entries - 2, entries - 1]], np.uint16)
+        expected = [values[index] for index in pixels[0]]
+        data = dicom(pixels, syntax=syntax, VOILUTSequence=table(values, depth=8, packed=order), **TWELVE)
+        assert shown(data) == expected
+        modality = table(values, depth=8, packed=order)
+        data = dicom(pixels, syntax=syntax, ModalityLUTSequence=modality, **TWELVE)
+        assert read_image(data).grey.modality[pixels[0]].tolist() == expected
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+    @pytest.mark.parametrize("intercept", [-1024, -65])
+    def test_a_first_value_below_zero_whatever_its_vr_is(self, dicom, syntax, intercept) -> None:
+        # PS3.3 C.11.2.1.1: the table's input may be negative after this rescale, so its first value is signed.
+        tags = {"RescaleSlope": 1, "RescaleIntercept": intercept, **TWELVE}
+        pixels = np.array([[0, -intercept - 64, -intercept, -intercept + 191]], np.uint16)
+        voi = table(list(range(256)), first=65536 - 64)
+        assert shown(dicom(pixels, syntax=syntax, VOILUTSequence=voi, **tags)) == [0, 0, 64, 255]
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+    def test_a_first_value_of_a_signed_modality_table(self, dicom, syntax) -> None:
+        modality = table([5, 6, 7], first=-1, first_vr="SS")
+        data = dicom(np.array([[-2, -1, 0, 1, 2]], np.int16), syntax=syntax, ModalityLUTSequence=modality)
+        record = read_image(data)
+        assert record.grey.modality[record.pixels[0] - record.grey.first].tolist() == [5, 5, 6, 7, 7]
+
+    def test_a_high_first_value_is_not_taken_for_a_negative_one(self, dicom) -> None:
+        voi = table(list(range(256)), first=40000)
+        pixels = np.array([[0, 40000, 40100, 65535]], np.uint16)
+        for syntax in (IMPLICIT, EXPLICIT):
+            assert shown(dicom(pixels, syntax=syntax, VOILUTSequence=voi)) == [0, 0, 100, 255]
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+    def test_signed_values_that_a_rescale_makes_positive(self, dicom, syntax) -> None:
+        voi = table(list(range(256)), first=40000)
+        pixels = np.array([[-32768, 7232, 7332, 32767]], np.int16)
+        tags = {"RescaleSlope": 1, "RescaleIntercept": 32768}
+        assert shown(dicom(pixels, syntax=syntax, VOILUTSequence=voi, **tags)) == [0, 0, 100, 255]
+
+    def test_modality_values_beyond_sixteen_bits(self, dicom) -> None:
+        voi = table(list(range(60000)))
+        pixels = np.array([[0, 750, 1500, 1639, 4095]], np.uint16)
+        tags = {"RescaleSlope": 40, "RescaleIntercept": 0, **TWELVE}
+        # 1639 is 65,560, which 16 bits would take for 24.
+        data = dicom(pixels, syntax=IMPLICIT, VOILUTSequence=voi, **tags)  # explicit VR has no US of such a length
+        assert shown(data) == [0, 128, 255, 255, 255]
+
+    def test_a_table_that_is_cut_short_is_damaged(self, dicom) -> None:
+        voi = table([0, 1, 2])
+        voi[0].LUTDescriptor = [9, 0, 16]
+        with pytest.raises(ImageReadError, match="of 9 entries, found 6") as caught:
+            read_image(dicom(np.zeros((2, 2), np.uint8), VOILUTSequence=voi))
+        assert caught.value.code == "damaged"
 
     def test_an_implicit_file_with_signed_tables(self, dicom) -> None:
         from pydicom.uid import ImplicitVRLittleEndian

@@ -7,10 +7,11 @@ to every pixel.
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+from pydicom.pixels import apply_modality_lut, apply_windowing
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.dicom.header import Layout
+from semise_sdk.images.readers.dicom.lookup import look_up
 from semise_sdk.images.record import GreyScale
 
 _PER_FRAME = {
@@ -27,9 +28,7 @@ def grey_scale(dataset: Dataset, layout: Layout, index: int, notes: list[str]) -
             presentation LUT. Pydicom raises anything beside on damaged tables.
     """
     _take_from_groups(dataset, index)
-    _deepen_tables(dataset)
-    stored = np.arange(layout.first, layout.first + (1 << layout.stored), dtype=np.int32)
-    modality = np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    modality = _modality(dataset, np.arange(layout.first, layout.first + (1 << layout.stored), dtype=np.int32))
     if not np.isfinite(modality).all() or modality.min() == modality.max():
         raise ImageReadError("damaged", "expected a rescale or modality LUT that gives several values, found none")
     is_inverted = _is_inverted(dataset, layout)
@@ -52,20 +51,21 @@ def _take_from_groups(dataset: Dataset, index: int) -> None:
                         dataset[keyword] = item[keyword]
 
 
-def _deepen_tables(dataset: Dataset) -> None:
-    """Says of the tables that their values have 16 bits.
-
-    Pydicom numbers the entries of a table in the type of its values: of a table of 8 bits it would find 256, and of 12
-    none. What the values mean follows from the table's ends.
-    """
-    for sequence in ("ModalityLUTSequence", "VOILUTSequence"):
-        for item in (dataset.get(sequence) or [])[:1]:
-            item["LUTDescriptor"].value = [*item.LUTDescriptor[:2], 16]
+def _modality(dataset: Dataset, stored: NDArray[np.int32]) -> NDArray[np.float64]:
+    if not dataset.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    item = dataset.ModalityLUTSequence[0]
+    values, _ = look_up(stored.astype(np.float64), item)
+    # Pydicom takes the ends of a window's output from the declared depth, which is often not that of the entries.
+    item["LUTDescriptor"].value = [*item.LUTDescriptor[:2], 16]
+    return values
 
 
 def _shown(dataset: Dataset, modality: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64] | None:
     if dataset.get("VOILUTSequence"):
-        black, white, values = _by_table(dataset, modality)
+        values, table = look_up(modality, dataset.VOILUTSequence[0])
+        # The table's own ends: its declared depth is often more than it uses.
+        black, white = float(table.min()), float(table.max())
     elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
         if dataset["WindowCenter"].VM > 1:
             notes.append(f"window 1 of {dataset['WindowCenter'].VM}")
@@ -84,18 +84,6 @@ def _by_window(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, 
     # The ends of the output range, which pydicom takes from the header's own elements.
     black, white = apply_windowing(np.array([-np.inf, np.inf]), dataset)
     return float(black), float(white), values
-
-
-def _by_table(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
-    """Returns black, white and the values by the VOI LUT.
-
-    Black and white are the table's own ends: its declared depth is often more than it uses.
-    """
-    entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
-    ends = apply_voi(np.arange(first, first + (entries or 1 << 16), dtype=np.int32), dataset)
-    # A table is indexed by whole numbers, and a rescale gives floats.
-    values = np.asarray(apply_voi(np.rint(modality).astype(np.int32), dataset), np.float64)
-    return float(ends.min()), float(ends.max()), values
 
 
 def _is_inverted(dataset: Dataset, layout: Layout) -> bool:
