@@ -184,6 +184,75 @@ class TestTables:
         assert shown(dicom(pixels, VOILUTSequence=voi, syntax=ImplicitVRLittleEndian)) == [0, 51, 255]
 
 
+def tagged(data: bytes, keyword: str, value: int, vr: str) -> bytes:
+    """Returns the file with an element whose VR the writer is not asked about."""
+    from io import BytesIO
+
+    from pydicom import dcmread
+    from pydicom.datadict import tag_for_keyword
+
+    dataset = dcmread(BytesIO(data))
+    dataset.add_new(tag_for_keyword(keyword), vr, value)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
+
+
+class TestPadding:
+    """Padding is no part of an image's dynamic range (PS3.3 C.7.5.1.1.2): black, and the rest as without it."""
+
+    @pytest.mark.parametrize("policy", ["dicom_voi", "percentile(0,100)", "percentile(20,80)"])
+    @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+    @pytest.mark.parametrize("padding", [-2000, 0, 1999])
+    def test_the_image_is_as_it_is_alone(self, dicom, padding, photometric, policy) -> None:
+        image = np.random.default_rng(7).integers(100, 900, (8, 9)).astype(np.int16)
+        tags = {"PhotometricInterpretation": photometric, "BitsStored": 12, "PixelPaddingValue": padding}
+        padded = np.full((8, 14), padding, np.int16)
+        padded[:, 3:12] = image
+        levels = np.reshape(shown(dicom(padded, **tags), policy), padded.shape)
+        np.testing.assert_array_equal(levels[:, 3:12], np.reshape(shown(dicom(image, **tags), policy), image.shape))
+        assert levels[:, 3:12].max() == 255
+        assert set(levels[:, [0, 1, 2, 12, 13]].ravel()) == {0}
+
+    @pytest.mark.parametrize(("low", "high"), [(-2048, -2000), (-2000, -2048)])
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+    def test_a_range_of_values(self, dicom, low, high, syntax) -> None:
+        pixels = np.array([[-2048, -2010, -2000, -1999, 0, 1999]], np.int16)
+        tags = {"PixelPaddingValue": low, "PixelPaddingRangeLimit": high, "BitsStored": 12}
+        assert shown(dicom(pixels, syntax=syntax, **tags)) == [0, 0, 0, 0, 128, 255]
+
+    @pytest.mark.parametrize(("vr", "value"), [("SS", -2000), ("US", 63536), ("US", 2096)])
+    def test_a_signed_value_of_any_vr_and_width(self, dicom, vr, value) -> None:
+        # -2000 is 63536 in 16 bits and 2096 in 12.
+        pixels = np.array([[-2000, 0, 50, 100]], np.int16)
+        assert shown(tagged(dicom(pixels, BitsStored=12), "PixelPaddingValue", value, vr)) == [0, 0, 128, 255]
+
+    @pytest.mark.parametrize(("vr", "value"), [("US", 65535), ("SS", -1)])
+    def test_an_unsigned_value_of_any_vr(self, dicom, vr, value) -> None:
+        pixels = np.array([[65535, 0, 50, 100]], np.uint16)
+        assert shown(tagged(dicom(pixels), "PixelPaddingValue", value, vr)) == [0, 0, 128, 255]
+        # Of 12 bits no pixel holds it.
+        pixels = np.array([[4095, 0]], np.uint16)
+        assert shown(tagged(dicom(pixels, **TWELVE), "PixelPaddingValue", value, vr)) == [255, 0]
+
+    def test_eight_bits_keep_their_levels(self, dicom) -> None:
+        pixels = np.array([[255, 10, 200]], np.uint8)
+        assert shown(dicom(pixels, PixelPaddingValue=255)) == [0, 10, 200]
+
+    @pytest.mark.parametrize("policy", ["dicom_voi", "window(50,101)"])
+    def test_a_window_is_applied_to_every_value(self, dicom, policy) -> None:
+        pixels = np.array([[100, 0, 100]], np.uint8)
+        data = dicom(pixels, PixelPaddingValue=100, WindowCenter=50.5, WindowWidth=101)
+        assert shown(data, policy)[0] > 250
+
+    def test_an_image_of_padding_alone_is_black(self, dicom) -> None:
+        assert set(shown(dicom(np.full((2, 2), 7, np.uint16), PixelPaddingValue=7))) == {0}
+
+    def test_a_range_of_all_values_is_none(self, dicom) -> None:
+        tags = {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65535}
+        assert shown(dicom(np.array([[0, 50, 100]], np.uint16), **tags)) == [0, 128, 255]
+
+
 class TestPresentation:
     @pytest.mark.parametrize(
         "policy", ["dicom_voi", "full_range", "window(500,700)", "percentile(1,90)", "percentile(0,100)"]

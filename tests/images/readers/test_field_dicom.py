@@ -21,7 +21,6 @@ STILL_WRONG = {
     "d7_window_below_1_linear",
     "d7_window_negative",
     "d7_window_width0",
-    "d8_padding_signed",
     "d9_bare_dataset",
     "d9_no_preamble",
     "d11_without_BitsStored",

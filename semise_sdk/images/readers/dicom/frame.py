@@ -41,8 +41,7 @@ def decode_frame(dataset: Dataset, layout: Layout, codec: Codec, index: int, not
     values = _decoded_jpeg(frame, layout, photometric) if is_jpeg else _decoded(dataset, layout, codec, index)
     if layout.photometric in COLOUR:
         values = _rgb(values, photometric, layout)
-    last = layout.first + (1 << layout.stored) - 1
-    if values.min() < layout.first or values.max() > last:
+    if values.min() < layout.first or values.max() > layout.last:
         raise ImageReadError("damaged", f"expected values of {layout.stored} bits, found larger ones")
     return values
 

@@ -28,14 +28,19 @@ def grey_scale(dataset: Dataset, layout: Layout, index: int, notes: list[str]) -
             presentation LUT. Pydicom raises anything beside on damaged tables.
     """
     _take_from_groups(dataset, index)
-    modality = _modality(dataset, np.arange(layout.first, layout.first + (1 << layout.stored), dtype=np.int32))
+    stored = np.arange(layout.first, layout.last + 1, dtype=np.int32)
+    modality = _modality(dataset, stored)
     if not np.isfinite(modality).all() or modality.min() == modality.max():
         raise ImageReadError("damaged", "expected a rescale or modality LUT that gives several values, found none")
     is_inverted = _is_inverted(dataset, layout)
     if is_inverted:
         notes.append("low values are white, and the image is turned")
     return GreyScale(
-        first=layout.first, modality=modality, shown=_shown(dataset, modality, notes), is_inverted=is_inverted
+        first=layout.first,
+        modality=modality,
+        shown=_shown(dataset, modality, notes),
+        is_inverted=is_inverted,
+        is_padding=_is_padding(dataset, layout, stored),
     )
 
 
@@ -59,6 +64,24 @@ def _modality(dataset: Dataset, stored: NDArray[np.int32]) -> NDArray[np.float64
     # Pydicom takes the ends of a window's output from the declared depth, which is often not that of the entries.
     item["LUTDescriptor"].value = [*item.LUTDescriptor[:2], 16]
     return values
+
+
+def _is_padding(dataset: Dataset, layout: Layout, stored: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+    """Returns which stored values the header calls padding, one or all from one to another (PS3.3 C.7.5.1.1.2)."""
+    found = [dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")]
+    ends = [_as_stored(value, layout) for value in found if isinstance(value, int)]
+    if not isinstance(found[0], int):
+        return None
+    is_padding = (stored >= min(ends)) & (stored <= max(ends))
+    return None if is_padding.all() else is_padding
+
+
+def _as_stored(value: int, layout: Layout) -> int:
+    """Returns a value with the sign of the pixels, whatever VR the file gives it and however wide it is written."""
+    if not layout.is_signed:
+        return value % (1 << 16)
+    value -= (value >= 1 << 15) << 16
+    return value - (1 << layout.stored if value > layout.last else 0)
 
 
 def _shown(dataset: Dataset, modality: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64] | None:

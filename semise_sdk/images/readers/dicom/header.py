@@ -25,7 +25,8 @@ _IMAGE = (
 )  # fmt: skip
 _MEANING = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
-    "VOILUTSequence", "PresentationLUTShape", "PresentationLUTSequence", "PixelPresentation",
+    "VOILUTSequence", "PresentationLUTShape", "PresentationLUTSequence", "PixelPresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
@@ -141,6 +142,11 @@ class Layout:
     def first(self) -> int:
         """The lowest value that can be stored."""
         return -(1 << (self.stored - 1)) if self.is_signed else 0
+
+    @property
+    def last(self) -> int:
+        """The highest value that can be stored."""
+        return self.first + (1 << self.stored) - 1
 
     @property
     def frame_bits(self) -> int:
