@@ -34,6 +34,17 @@ def refusal(data: bytes | Path, **options: object) -> ImageReadError:
     return caught.value
 
 
+def without(data: bytes, keyword: str, *, is_empty: bool = False) -> bytes:
+    """Returns the file without an element, or with an empty one."""
+    from pydicom import dcmread
+
+    dataset = dcmread(BytesIO(data))
+    setattr(dataset, keyword, None) if is_empty else delattr(dataset, keyword)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
+
+
 def encoded(pixels: np.ndarray, kind: str, **options: object) -> bytes:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
@@ -487,7 +498,7 @@ class TestDamage:
             ({"BitsAllocated": 32, "BitsStored": 32}, "unsupported_format"),
             ({"BitsAllocated": 12, "BitsStored": 12}, "unsupported_format"),
             ({"SamplesPerPixel": 3}, "damaged"),
-            ({"SamplesPerPixel": None}, "damaged"),
+            ({"SamplesPerPixel": 2}, "damaged"),
             ({"PhotometricInterpretation": "CANARY"}, "unsupported_format"),
             ({"PhotometricInterpretation": "PALETTE COLOR"}, "damaged"),
             ({"VOILUTFunction": "CANARY", "WindowCenter": 1, "WindowWidth": 9}, "damaged"),
@@ -498,6 +509,35 @@ class TestDamage:
         error = refusal(dicom(GREY, **tags))
         assert error.code == code
         assert "CANARY" not in error.reason
+
+    @pytest.mark.parametrize("is_empty", [True, False])
+    @pytest.mark.parametrize("keyword", ["SamplesPerPixel", "BitsStored", "HighBit"])
+    def test_a_missing_element_that_follows_from_others(self, dicom, keyword, is_empty) -> None:
+        deep = GREY.astype(np.uint16) * 16
+        for pixels, tags in ((deep, {"BitsStored": 12, "HighBit": 11}), (COLOUR, {"BitsStored": 8, "HighBit": 7})):
+            data = dicom(pixels, **tags)
+            record = read_image(without(data, keyword, is_empty=is_empty))
+            np.testing.assert_array_equal(record.pixels, pixels)
+            assert record.bits == read_image(data).bits
+
+    @pytest.mark.parametrize("is_empty", [True, False])
+    @pytest.mark.parametrize(
+        "keyword", ["PhotometricInterpretation", "PixelRepresentation", "PlanarConfiguration", "Rows", "BitsAllocated"]
+    )
+    def test_a_missing_element_that_does_not_is_named(self, dicom, keyword, is_empty) -> None:
+        error = refusal(without(dicom(COLOUR), keyword, is_empty=is_empty))
+        assert error.code == "unsupported_format"
+        assert f"expected {keyword} in the header, found none; have it added" in error.reason
+
+    def test_both_elements_of_the_depth_are_missing(self, dicom) -> None:
+        error = refusal(without(without(dicom(GREY), "HighBit"), "BitsStored"))
+        assert "expected BitsStored in the header, found none" in error.reason
+
+    def test_a_stream_says_its_planes_itself(self, dicom) -> None:
+        pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+        frame = encoded(COLOUR, "JPEG2000", mct=0, no_jp2=True, num_resolutions=1)
+        data = without(dicom(COLOUR, frames=[frame], syntax=JPEG_2000), "PlanarConfiguration")
+        np.testing.assert_array_equal(read_image(data).pixels, COLOUR)
 
     @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", BIG_ENDIAN])
     def test_more_items_than_can_be_parsed_in_time_are_refused(self, dicom, syntax, monkeypatch) -> None:
