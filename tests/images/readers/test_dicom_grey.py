@@ -75,11 +75,32 @@ class TestWindow:
         tags = {"RescaleSlope": -1, "RescaleIntercept": 0, "WindowCenter": -50, "WindowWidth": 100}
         assert shown(dicom(pixels, VOILUTFunction="LINEAR_EXACT", **tags)) == [255, 128, 0]
 
-    @pytest.mark.parametrize("width", [0, 0.5])
-    def test_a_window_that_the_standard_forbids_is_refused(self, dicom, width) -> None:
-        with pytest.raises(ImageReadError) as caught:
-            read_image(dicom(np.zeros((2, 2), np.uint8), WindowCenter=9, WindowWidth=width))
-        assert caught.value.code == "damaged"
+    @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+    @pytest.mark.parametrize("width", [0, -5, [0, 400]])
+    def test_a_window_without_a_width_is_none(self, dicom, width, function) -> None:
+        center = [900, 40] if isinstance(width, list) else 900
+        pixels = np.array([[100, 200, 300]], np.uint16)
+        data = dicom(pixels, WindowCenter=center, WindowWidth=width, VOILUTFunction=function, **TWELVE)
+        assert shown(data) == [0, 128, 255]
+        first = -5 if width == -5 else 0
+        assert f"window width {first} in the header, taken for no window" in read_image(data).notes
+
+    @pytest.mark.parametrize("function", ["LINEAR", ""])
+    def test_a_width_below_one_is_refused_where_the_standard_has_no_picture_of_it(self, dicom, function) -> None:
+        tags = {"WindowCenter": 0.5, "WindowWidth": 0.5, "VOILUTFunction": function}
+        with pytest.raises(ImageReadError, match=r"window width of at least 1 .* found 0\.5; have") as caught:
+            read_image(dicom(np.zeros((2, 2), np.uint8), **tags))
+        assert caught.value.code == "unsupported_format"
+
+    def test_a_width_below_one_by_hand(self, dicom) -> None:
+        # LINEAR_EXACT, PS3.3 C.11.2.1.3.2: (x - 0.5) / 0.5 + 0.5, x = 0.25, 0.5, 0.75.
+        tags = {"WindowCenter": 0.5, "WindowWidth": 0.5, "RescaleSlope": 0.25, "RescaleIntercept": 0}
+        data = dicom(np.array([[0, 1, 2, 3, 4]], np.uint8), VOILUTFunction="LINEAR_EXACT", **tags)
+        assert shown(data) == [0, 0, 128, 255, 255]
+
+    def test_an_empty_function_is_linear(self, dicom) -> None:
+        data = dicom(HOUNSFIELD.astype(np.uint16), VOILUTFunction="", **CT)
+        assert shown(data) == [0, 0, 1, 128, 153, 255, 255, 255]
 
     def test_without_one_eight_bits_are_as_they_are_and_deeper_ones_their_own_range(self, dicom) -> None:
         assert shown(dicom(np.array([[10, 20, 200]], np.uint8))) == [10, 20, 200]

@@ -17,10 +17,6 @@ FIELD = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "field"
 STILL_WRONG = {
     "d5_overlay_j2k16",
     "d5_overlay_jls16",
-    "d7_window_0_0",
-    "d7_window_below_1_linear",
-    "d7_window_negative",
-    "d7_window_width0",
     "d9_bare_dataset",
     "d9_no_preamble",
 }

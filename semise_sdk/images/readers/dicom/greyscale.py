@@ -89,16 +89,40 @@ def _shown(dataset: Dataset, modality: NDArray[np.float64], notes: list[str]) ->
         values, table = look_up(modality, dataset.VOILUTSequence[0])
         # The table's own ends: its declared depth is often more than it uses.
         black, white = float(table.min()), float(table.max())
-    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        if dataset["WindowCenter"].VM > 1:
-            notes.append(f"window 1 of {dataset['WindowCenter'].VM}")
+    elif _has_window(dataset, notes):
         black, white, values = _by_window(dataset, modality)
     else:
-        notes.append("no VOI LUT or window in the header")
         return None
     if black == white or not np.isfinite([black, white]).all():
         raise ImageReadError("damaged", "expected a VOI LUT or window that gives several values, found one")
     return np.clip((values - black) / (white - black), 0, 1)
+
+
+def _has_window(dataset: Dataset, notes: list[str]) -> bool:
+    """Returns whether the header holds a window; one without a width is none, as devices write it that have none.
+
+    Raises:
+        ImageReadError: ``unsupported_format`` for a width below 1 with the function LINEAR, for which PS3.3
+            C.11.2.1.2.1 has no picture; LINEAR_EXACT and SIGMOID do (C.11.2.1.3).
+    """
+    if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
+        notes.append("no VOI LUT or window in the header")
+        return False
+    width = float(np.atleast_1d(dataset.WindowWidth)[0])
+    if not width > 0:
+        notes.append(f"window width {width:g} in the header, taken for no window")
+        return False
+    if not dataset.get("VOILUTFunction"):
+        dataset.VOILUTFunction = "LINEAR"
+    if width < 1 and dataset.VOILUTFunction.upper() == "LINEAR":
+        raise ImageReadError(
+            "unsupported_format",
+            f"expected a window width of at least 1 with the function LINEAR, found {width:g}; have the header say "
+            "LINEAR_EXACT if that is meant",
+        )
+    if dataset["WindowCenter"].VM > 1:
+        notes.append(f"window 1 of {dataset['WindowCenter'].VM}")
+    return True
 
 
 def _by_window(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
