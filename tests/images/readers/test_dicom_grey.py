@@ -42,6 +42,43 @@ def table(
     return Sequence([item])
 
 
+def in_codec(dicom, cells: np.ndarray, codec: str, **tags: object) -> bytes:
+    """Returns a file of unsigned 16-bit cells as they are, without loss."""
+    from io import BytesIO
+
+    from PIL import Image
+    from pydicom import dcmread
+    from pydicom.pixels import get_encoder
+    from pydicom.uid import RLELossless
+
+    if codec == "native":
+        return dicom(cells, **tags)
+    if codec == "RLE":
+        frame = get_encoder(RLELossless).encode(dcmread(BytesIO(dicom(cells))), encoding_plugin="pydicom")
+        return dicom(cells, frames=[frame], syntax=RLELossless, **tags)
+    if codec == "JPEG-LS":
+        jpeg_ls = pytest.importorskip("jpeg_ls", reason="needs pyjpegls: pip install 'semise-sdk[dicom]'")
+        return dicom(cells, frames=[bytes(jpeg_ls.encode_array(cells))], syntax="1.2.840.10008.1.2.4.80", **tags)
+    pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+    stream = BytesIO()
+    Image.fromarray(cells).save(stream, "JPEG2000", no_jp2=True, num_resolutions=1)
+    return dicom(cells, frames=[stream.getvalue()], syntax="1.2.840.10008.1.2.4.90", **tags)
+
+
+def with_overlay(data: bytes, group: int, position: int) -> bytes:
+    """Returns the file with an overlay at a bit of its cells."""
+    from io import BytesIO
+
+    from pydicom import dcmread
+
+    dataset = dcmread(BytesIO(data))
+    dataset.add_new((group, 0x0100), "US", 16)
+    dataset.add_new((group, 0x0102), "US", position)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
+
+
 class TestWindow:
     def test_linear_by_hand(self, dicom) -> None:
         # PS3.3 C.11.2.1.2.1: (x - 39.5) / 399 + 0.5 between -160 and 239.
@@ -333,6 +370,24 @@ class TestStored:
         cells = ((values & 0x0FFF) << 4 | 0x000F).astype(np.uint16)
         data = dicom(cells, BitsStored=12, HighBit=15, PixelRepresentation=int(is_signed))
         np.testing.assert_array_equal(read_image(data).pixels, values)
+
+    @pytest.mark.parametrize("is_signed", [False, True])
+    @pytest.mark.parametrize("group", [0x6000, 0x601E])
+    @pytest.mark.parametrize("codec", ["native", "RLE", "JPEG 2000", "JPEG-LS"])
+    def test_overlays_in_the_unused_bits(self, dicom, codec, group, is_signed) -> None:
+        values = np.random.default_rng(5).integers(-2048, 2048, (16, 16)) + 2048 * (not is_signed)
+        drawn = np.random.default_rng(6).integers(0, 16, (16, 16))
+        cells = ((values & 0x0FFF) | drawn << 12).astype(np.uint16)
+        data = in_codec(dicom, cells, codec, BitsStored=12, PixelRepresentation=int(is_signed))
+        declared = with_overlay(data, group, 12)
+        np.testing.assert_array_equal(read_image(declared).pixels, values)
+
+    def test_values_beyond_the_stored_bits_without_an_overlay_are_damage(self, dicom) -> None:
+        cells = np.array([[0, 4095], [4096, 65535]], np.uint16).repeat(8, axis=0).repeat(8, axis=1)
+        data = in_codec(dicom, cells, "JPEG-LS", BitsStored=12)
+        for file in (data, with_overlay(data, 0x6000, 0)):
+            with pytest.raises(ImageReadError, match="expected values of 12 bits, found larger ones"):
+                read_image(file)
 
     def test_single_bits(self, dicom) -> None:
         bits = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], np.uint8)

@@ -15,8 +15,6 @@ from semise_sdk.spec import Intensity
 
 FIELD = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "field"
 STILL_WRONG = {
-    "d5_overlay_j2k16",
-    "d5_overlay_jls16",
     "d9_bare_dataset",
     "d9_no_preamble",
 }

@@ -13,7 +13,7 @@ from pydicom.pixels import convert_color_space, get_decoder
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.dicom.codec import Codec, refused_syntax
 from semise_sdk.images.readers.dicom.codestream import YBR, coded_colour, coded_size
-from semise_sdk.images.readers.dicom.header import COLOUR, Layout
+from semise_sdk.images.readers.dicom.header import COLOUR, OVERLAY_BITS, Layout
 from semise_sdk.images.readers.pieces import check_scans
 
 _CONTRADICTION = "the header says {said}, the {codec} stream holds {found}: colour is read by the stream"
@@ -41,7 +41,9 @@ def decode_frame(dataset: Dataset, layout: Layout, codec: Codec, index: int, not
     values = _decoded_jpeg(frame, layout, photometric) if is_jpeg else _decoded(dataset, layout, codec, index)
     if layout.photometric in COLOUR:
         values = _rgb(values, photometric, layout)
-    if values.min() < layout.first or values.max() > layout.last:
+    if _is_beyond(values, layout) and _has_overlay_above(dataset, layout):
+        values = _lowest_bits(values, layout)
+    if _is_beyond(values, layout):
         raise ImageReadError("damaged", f"expected values of {layout.stored} bits, found larger ones")
     return values
 
@@ -54,10 +56,25 @@ def _decoded(dataset: Dataset, layout: Layout, codec: Codec, index: int) -> NDAr
     # raw: pydicom would convert colour by the header alone.
     array, _ = decoder.as_array(dataset, index=index, decoding_plugin=codec.plugin, raw=True, **cells)
     values: NDArray[np.int32] = array.astype(np.int32)
-    if not shift:
-        return values
-    values = (values >> shift) & ((1 << layout.stored) - 1)
+    return _lowest_bits(values >> shift, layout) if shift else values
+
+
+def _lowest_bits(values: NDArray[np.int32], layout: Layout) -> NDArray[np.int32]:
+    values = values & ((1 << layout.stored) - 1)
     return values + 2 * layout.first * (values >= -layout.first) if layout.is_signed else values
+
+
+def _is_beyond(values: NDArray[np.int32], layout: Layout) -> bool:
+    return bool(values.min() < layout.first or values.max() > layout.last)
+
+
+def _has_overlay_above(dataset: Dataset, layout: Layout) -> bool:
+    """Returns whether the header names a plane of an overlay in the cells' unused bits (PS3.3 C.9.2, retired).
+
+    Pydicom clears unused bits of uncompressed and RLE pixels. Of other streams it hands out all that they hold.
+    """
+    positions = [dataset.get(tag) for tag in OVERLAY_BITS]
+    return any(layout.high_bit < element.value < layout.allocated for element in positions if element is not None)
 
 
 def _decoded_jpeg(frame: bytes, layout: Layout, photometric: str) -> NDArray[np.int32]:

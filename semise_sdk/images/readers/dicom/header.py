@@ -6,6 +6,7 @@ from typing import Self
 
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from semise_sdk.errors import ImageReadError
@@ -35,6 +36,8 @@ _MEANING = (
 )  # fmt: skip
 _FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _PIXELS = ("PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+OVERLAY_BITS = tuple(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
+"""Where each overlay lies in the cells of the pixels: 0 for one that has data of its own."""
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
@@ -87,7 +90,7 @@ def read_header(data: bytes, *, with_frames: bool = False) -> tuple[Dataset, boo
 
 def read_pixels(data: bytes) -> Dataset:
     """Returns the data set with its pixels, encoded as they are, and all that gives them their meaning."""
-    return dcmread(BytesIO(data), specific_tags=[*_IMAGE, *_MEANING, *_FRAMES, *_PIXELS])
+    return dcmread(BytesIO(data), specific_tags=[*_IMAGE, *_MEANING, *_FRAMES, *_PIXELS, *OVERLAY_BITS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
