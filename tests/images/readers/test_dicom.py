@@ -358,6 +358,51 @@ def with_syntax(data: bytes, syntax: str) -> bytes:
     return data.replace(own, b"\x02\x00\x10\x00UI" + struct.pack("<H", len(text)) + text)
 
 
+class TestPreamble:
+    """A file without its preamble is DICOM beyond doubt by its meta information (PS3.10, 7.1)."""
+
+    @pytest.mark.parametrize("mark", [b"", b"DICM"])
+    @pytest.mark.parametrize("first", ["group length", "version", "SOP class", "SOP instance", "transfer syntax"])
+    def test_the_first_element_of_the_meta_information_is_enough(self, dicom, tmp_path, first, mark) -> None:
+        import struct
+
+        data = dicom(GREY)
+        meta = data[132:]
+        place = 0
+        for name in ("group length", "version", "SOP class", "SOP instance", "transfer syntax"):
+            if name == first:
+                break
+            has_long_length = name == "version"  # OB
+            length = struct.unpack_from("<I" if has_long_length else "<H", meta, place + (8 if has_long_length else 6))
+            place += (12 if has_long_length else 8) + length[0]
+        cut = mark + meta[place:]
+        path = tmp_path / "x"
+        path.write_bytes(cut)
+        for source in (cut, path):
+            np.testing.assert_array_equal(read_image(source).pixels, GREY)
+        assert read_image(cut).notes == read_image(data).notes
+
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN])
+    def test_a_data_set_alone_is_refused_with_a_way_out(self, dicom, tmp_path, syntax) -> None:
+        import struct
+
+        data = dicom(GREY, syntax=syntax)
+        alone = data[144 + struct.unpack_from("<I", data, 140)[0] :]
+        path = tmp_path / "x"
+        path.write_bytes(alone)
+        for source in (alone, path):
+            error = refusal(source)
+            assert error.code == "not_an_image"
+            assert "a DICOM data set without the header of its file; write it as a file with DCMTK's dcmconv" in str(
+                error
+            )
+
+    @pytest.mark.parametrize("data", [b"DICM", b"\x02\0\0\0", b"\x02\0\x10\0OB", bytes(200), b"\x08\0\x60\0CS"])
+    def test_what_only_resembles_it_is_not(self, data) -> None:
+        error = refusal(data)
+        assert (error.code, "found none of them" in error.reason) == ("not_an_image", True)
+
+
 class TestPolicy:
     @pytest.mark.parametrize(
         "suffix", ["1", "1.1", "1.2", "3.1", "6.1", "7", "7.3", "77.1.1", "77.1.4", "77.1.5.1", "77.1.5.7"]
