@@ -578,6 +578,14 @@ class TestDamage:
         error = refusal(without(without(dicom(GREY), "HighBit"), "BitsStored"))
         assert "expected BitsStored in the header, found none" in error.reason
 
+    def test_a_missing_transfer_syntax_is_named(self, dicom) -> None:
+        own = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+        data = dicom(GREY)
+        assert data.count(own) == 1
+        error = refusal(data.replace(own, b""))
+        assert error.code == "unsupported_format"
+        assert "expected TransferSyntaxUID in the header, found none; have it added" in error.reason
+
     def test_a_stream_says_its_planes_itself(self, dicom) -> None:
         pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
         frame = encoded(COLOUR, "JPEG2000", mct=0, no_jp2=True, num_resolutions=1)

@@ -49,8 +49,9 @@ def transfer_syntax(data: bytes) -> str:
     """Returns the transfer syntax UID from the file's meta information, the only part read.
 
     Raises:
-        ImageReadError: ``damaged`` for none, ``unsupported_transfer_syntax`` for a deflated data set: parsing one
-            would inflate it first, a thousandfold and more.
+        ImageReadError: ``unsupported_format`` for none, ``damaged`` without such information,
+            ``unsupported_transfer_syntax`` for a deflated data set: parsing one would inflate it first, a thousandfold
+            and more.
     """
     stream = BytesIO(data)
     stream.seek(_META_START)
@@ -58,6 +59,8 @@ def transfer_syntax(data: bytes) -> str:
         stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag.group != 2
     )
     syntax = str(meta.get("TransferSyntaxUID", ""))
+    if meta and not syntax and stream.tell() < len(data):
+        raise missing("TransferSyntaxUID")
     if not syntax:
         raise ImageReadError("damaged", "expected a transfer syntax in the file's meta information, found none")
     if syntax == DeflatedExplicitVRLittleEndian:
