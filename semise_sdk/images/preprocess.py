@@ -59,7 +59,8 @@ def to_eight_bits(record: ImageRecord, intensity: Intensity) -> NDArray[np.uint8
 
     Of grey DICOM, these act on modality values, ``full_range`` on all that the stored bits can hold; ``dicom_voi``
     applies the header's VOI LUT or window. Whatever the policy, an image whose low values are white is turned:
-    percentiles count from its black. Colour of DICOM is taken as it is under ``dicom_voi`` too.
+    percentiles count from its black. Where no window is given, padding is left out of the contrast and is black
+    (PS3.3 C.7.5.1.1.2). Colour of DICOM is taken as it is under ``dicom_voi`` too.
 
     Raises:
         ImageReadError: ``no_full_range`` for 32-bit and float pixels under ``full_range``, and for grey DICOM that its
@@ -168,6 +169,11 @@ def _grey_levels(record: ImageRecord, scale: GreyScale, intensity: Intensity) ->
         table = _span(scale.modality, is_inverted=scale.is_inverted)
     else:
         table = _stretched(scale, index, Intensity("percentile", 0, 100))
+    is_window_given = intensity.kind in ("full_range", "window") or (
+        intensity.kind == "dicom_voi" and scale.shown is not None
+    )
+    if scale.is_padding is not None and not is_window_given:
+        table[scale.is_padding] = 0
     return table[index]
 
 
@@ -178,6 +184,8 @@ def _span(values: NDArray[np.float64], *, is_inverted: bool) -> NDArray[np.uint8
 def _stretched(scale: GreyScale, index: Pixels, percentile: Intensity) -> NDArray[np.uint8]:
     """Returns the level of each stored value between two percentiles of the image's modality values."""
     counts = np.bincount(index.ravel(), minlength=len(scale.modality))
+    if scale.is_padding is not None and counts[~scale.is_padding].any():
+        counts[scale.is_padding] = 0
     low, high = percentile.first, percentile.second
     if scale.is_inverted:
         low, high = 100 - high, 100 - low

@@ -39,12 +39,15 @@ class GreyScale:
         shown: Where the VOI LUT or window puts each of them between its black, 0, and its white, 1, float64
             ``[2 ** bits]``; None where the header holds neither.
         is_inverted: True when the display turns the result: low values are white (MONOCHROME1).
+        is_padding: Which stored values fill up what is no image, bool ``[2 ** bits]``; None where the header names
+            none.
     """
 
     first: int
     modality: NDArray[np.float64]
     shown: NDArray[np.float64] | None
     is_inverted: bool
+    is_padding: NDArray[np.bool_] | None = None
 
     @property
     def last(self) -> int:

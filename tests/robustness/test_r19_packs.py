@@ -21,7 +21,6 @@ EXPLAINED = {
     ("not_an_image", "GIF"): 32,
     ("not_an_image", "PPM"): 4,
     ("not_an_image", "JPEG2000"): 3,
-    ("not_an_image", "DICOM without the mark of a file"): 4,
     ("unsupported_transfer_syntax", "JPEG Lossless"): 7,
     ("unsupported_sop_class", "segmentation or parametric map"): 7,
     ("unsupported_format", "samples of 32 bits"): 4,
@@ -32,7 +31,6 @@ NAMES = {
     "unsupported_sop_class": "segmentation or parametric map",
     "unsupported_format": "samples of 32 bits",
     "damaged": "JPEG-LS that GDCM alone reads",
-    "not_an_image": "DICOM without the mark of a file",
 }
 REFUSALS = ("damaged", "truncated", "not_an_image", "too_many_pixels")
 DICOM_REFUSALS = ("unsupported_transfer_syntax", "unsupported_sop_class")

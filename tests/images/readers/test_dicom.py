@@ -34,6 +34,17 @@ def refusal(data: bytes | Path, **options: object) -> ImageReadError:
     return caught.value
 
 
+def without(data: bytes, keyword: str, *, is_empty: bool = False) -> bytes:
+    """Returns the file without an element, or with an empty one."""
+    from pydicom import dcmread
+
+    dataset = dcmread(BytesIO(data))
+    setattr(dataset, keyword, None) if is_empty else delattr(dataset, keyword)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
+
+
 def encoded(pixels: np.ndarray, kind: str, **options: object) -> bytes:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
@@ -94,6 +105,11 @@ class TestColour:
         record = read_image(dicom(np.array([[0, 300, 511]], np.uint16), **tags))
         np.testing.assert_array_equal(record.pixels[0, :, 0], [0, 150, 255])
 
+    def test_a_palette_packed_two_a_word_in_a_big_endian_file(self, dicom) -> None:
+        channels = [bytes([values[1], values[0], 0, values[2]]) for values in ((10, 20, 255), (1, 2, 3), (40, 50, 60))]
+        record = read_image(dicom(np.array([[0, 1, 2]], np.uint8), syntax=BIG_ENDIAN, **with_palette(3, 8, channels)))
+        np.testing.assert_array_equal(record.pixels, [[[10, 1, 40], [20, 2, 50], [255, 3, 60]]])
+
     @pytest.mark.parametrize(("syntax", "order"), [("1.2.840.10008.1.2.1", "<"), (BIG_ENDIAN, ">")])
     def test_a_palette_of_sixteen_bits_in_either_byte_order(self, dicom, syntax, order) -> None:
         channels = [np.array(values, f"{order}u2").tobytes() for values in ([0x1200, 0xFF34], [1, 0x8000], [0, 0x0100])]
@@ -117,6 +133,91 @@ class TestColour:
         error = refusal(dicom(COLOUR, PhotometricInterpretation=photometric))
         assert error.code == "unsupported_format"
         assert f"found {photometric};" in str(error)
+
+
+SMOOTH = np.dstack([np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * k for k in (2, 4, 8)])
+YBR, TRANSFORMED = ("YBR_FULL", "YBR_FULL_422"), ("YBR_ICT", "YBR_RCT")
+JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+
+
+def adobe(transform: int) -> bytes:
+    return b"\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0" + bytes([transform])
+
+
+def jpeg_frame(markers: bytes, *, is_rgb: bool, ids: bytes = b"\x01\x02\x03") -> bytes:
+    """Returns SMOOTH as a JPEG with these APP segments and component ids alone; ``is_rgb``: its components are RGB."""
+    frame = encoded(SMOOTH, "JPEG", quality=95, subsampling=0, keep_rgb=is_rgb)
+    own = 4 + int.from_bytes(frame[4:6], "big")  # SOI, and the segment that libjpeg writes first
+    frame = bytearray(frame[:2] + markers + frame[own:])
+    header, scan = frame.find(b"\xff\xc0"), frame.find(b"\xff\xda")
+    for index, value in enumerate(ids):
+        frame[header + 10 + 3 * index] = frame[scan + 5 + 2 * index] = value
+    return bytes(frame)
+
+
+class TestCodedColour:
+    """The codestream says how colour is read (PS3.5 8.2.1, 8.2.3, 8.2.4); a header that says otherwise is noted."""
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR, *TRANSFORMED])
+    @pytest.mark.parametrize(
+        ("markers", "ids", "is_rgb"),
+        [
+            (b"", b"\x01\x02\x03", False),
+            (b"", b"RGB", True),
+            (b"", b"rgb", True),
+            (JFIF, b"\x01\x02\x03", False),
+            (adobe(1), b"\x01\x02\x03", False),
+            (adobe(0), b"\x01\x02\x03", True),
+            (adobe(0), b"RGB", True),
+            (JFIF + adobe(1), b"\x01\x02\x03", False),
+        ],
+    )
+    def test_of_jpeg(self, dicom, markers, ids, is_rgb, said) -> None:
+        frame = jpeg_frame(markers, is_rgb=is_rgb, ids=ids)
+        record = read_image(dicom(SMOOTH, frames=[frame], syntax=JPEG, PhotometricInterpretation=said))
+        assert np.abs(record.pixels.astype(int) - SMOOTH).mean() < 3
+        agrees = said == "RGB" if is_rgb else said in YBR
+        assert any(note.startswith(f"the header says {said}, the JPEG stream holds") for note in record.notes) != agrees
+
+    def test_of_jpeg_in_cells_of_sixteen_bits(self, dicom) -> None:
+        data = dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG)
+        wide = dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG, BitsAllocated=16)
+        np.testing.assert_array_equal(read_image(wide).pixels, read_image(data).pixels)
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR, *TRANSFORMED])
+    @pytest.mark.parametrize("is_lossy", [False, True])
+    def test_of_jpeg_2000(self, dicom, is_lossy, said) -> None:
+        pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+        for no_jp2 in (True, False):
+            frame = encoded(COLOUR, "JPEG2000", mct=1, no_jp2=no_jp2, num_resolutions=1, irreversible=is_lossy)
+            record = read_image(dicom(COLOUR, frames=[frame], syntax=JPEG_2000, PhotometricInterpretation=said))
+            assert np.abs(record.pixels.astype(int) - COLOUR).max() <= 2
+            assert any(note.startswith(f"the header says {said},") for note in record.notes) == (
+                said not in TRANSFORMED
+            )
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR, *TRANSFORMED])
+    def test_of_jpeg_2000_without_a_transform(self, dicom, said) -> None:
+        pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+        frame = encoded(COLOUR, "JPEG2000", mct=0, no_jp2=True, num_resolutions=1)
+        record = read_image(dicom(COLOUR, frames=[frame], syntax=JPEG_2000, PhotometricInterpretation=said))
+        by_header = read_image(dicom(COLOUR, PhotometricInterpretation="YBR_FULL" if said in YBR else "RGB"))
+        np.testing.assert_array_equal(record.pixels, by_header.pixels)
+        assert any(note.startswith(f"the header says {said},") for note in record.notes) == (said in TRANSFORMED)
+
+    @pytest.mark.parametrize("said", ["RGB", *YBR])
+    @pytest.mark.parametrize("ids", [b"\x01\x02\x03", b"RGB"])
+    def test_of_jpeg_ls(self, dicom, ids, said) -> None:
+        jpeg_ls = pytest.importorskip("jpeg_ls", reason="needs pyjpegls: pip install 'semise-sdk[dicom]'")
+        frame = bytearray(jpeg_ls.encode_array(COLOUR, interleave_mode=2))
+        header, scan = frame.find(b"\xff\xf7"), frame.find(b"\xff\xda")
+        for index, value in enumerate(ids):
+            frame[header + 10 + 3 * index] = frame[scan + 5 + 2 * index] = value
+        record = read_image(dicom(COLOUR, frames=[bytes(frame)], syntax=JPEG_LS, PhotometricInterpretation=said))
+        is_ybr = said in YBR and ids != b"RGB"
+        by_header = read_image(dicom(COLOUR, PhotometricInterpretation="YBR_FULL" if is_ybr else "RGB"))
+        np.testing.assert_array_equal(record.pixels, by_header.pixels)
+        assert any("JPEG-LS stream" in note for note in record.notes) == (said in YBR and not is_ybr)
 
 
 class TestFrames:
@@ -255,6 +356,51 @@ def with_syntax(data: bytes, syntax: str) -> bytes:
     length = struct.unpack_from("<I", data, 140)[0] + len(text) - 20
     data = data[:140] + struct.pack("<I", length) + data[144:]
     return data.replace(own, b"\x02\x00\x10\x00UI" + struct.pack("<H", len(text)) + text)
+
+
+class TestPreamble:
+    """A file without its preamble is DICOM beyond doubt by its meta information (PS3.10, 7.1)."""
+
+    @pytest.mark.parametrize("mark", [b"", b"DICM"])
+    @pytest.mark.parametrize("first", ["group length", "version", "SOP class", "SOP instance", "transfer syntax"])
+    def test_the_first_element_of_the_meta_information_is_enough(self, dicom, tmp_path, first, mark) -> None:
+        import struct
+
+        data = dicom(GREY)
+        meta = data[132:]
+        place = 0
+        for name in ("group length", "version", "SOP class", "SOP instance", "transfer syntax"):
+            if name == first:
+                break
+            has_long_length = name == "version"  # OB
+            length = struct.unpack_from("<I" if has_long_length else "<H", meta, place + (8 if has_long_length else 6))
+            place += (12 if has_long_length else 8) + length[0]
+        cut = mark + meta[place:]
+        path = tmp_path / "x"
+        path.write_bytes(cut)
+        for source in (cut, path):
+            np.testing.assert_array_equal(read_image(source).pixels, GREY)
+        assert read_image(cut).notes == read_image(data).notes
+
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN])
+    def test_a_data_set_alone_is_refused_with_a_way_out(self, dicom, tmp_path, syntax) -> None:
+        import struct
+
+        data = dicom(GREY, syntax=syntax)
+        alone = data[144 + struct.unpack_from("<I", data, 140)[0] :]
+        path = tmp_path / "x"
+        path.write_bytes(alone)
+        for source in (alone, path):
+            error = refusal(source)
+            assert error.code == "not_an_image"
+            assert "a DICOM data set without the header of its file; write it as a file with DCMTK's dcmconv" in str(
+                error
+            )
+
+    @pytest.mark.parametrize("data", [b"DICM", b"\x02\0\0\0", b"\x02\0\x10\0OB", bytes(200), b"\x08\0\x60\0CS"])
+    def test_what_only_resembles_it_is_not(self, data) -> None:
+        error = refusal(data)
+        assert (error.code, "found none of them" in error.reason) == ("not_an_image", True)
 
 
 class TestPolicy:
@@ -397,7 +543,7 @@ class TestDamage:
             ({"BitsAllocated": 32, "BitsStored": 32}, "unsupported_format"),
             ({"BitsAllocated": 12, "BitsStored": 12}, "unsupported_format"),
             ({"SamplesPerPixel": 3}, "damaged"),
-            ({"SamplesPerPixel": None}, "damaged"),
+            ({"SamplesPerPixel": 2}, "damaged"),
             ({"PhotometricInterpretation": "CANARY"}, "unsupported_format"),
             ({"PhotometricInterpretation": "PALETTE COLOR"}, "damaged"),
             ({"VOILUTFunction": "CANARY", "WindowCenter": 1, "WindowWidth": 9}, "damaged"),
@@ -408,6 +554,43 @@ class TestDamage:
         error = refusal(dicom(GREY, **tags))
         assert error.code == code
         assert "CANARY" not in error.reason
+
+    @pytest.mark.parametrize("is_empty", [True, False])
+    @pytest.mark.parametrize("keyword", ["SamplesPerPixel", "BitsStored", "HighBit"])
+    def test_a_missing_element_that_follows_from_others(self, dicom, keyword, is_empty) -> None:
+        deep = GREY.astype(np.uint16) * 16
+        for pixels, tags in ((deep, {"BitsStored": 12, "HighBit": 11}), (COLOUR, {"BitsStored": 8, "HighBit": 7})):
+            data = dicom(pixels, **tags)
+            record = read_image(without(data, keyword, is_empty=is_empty))
+            np.testing.assert_array_equal(record.pixels, pixels)
+            assert record.bits == read_image(data).bits
+
+    @pytest.mark.parametrize("is_empty", [True, False])
+    @pytest.mark.parametrize(
+        "keyword", ["PhotometricInterpretation", "PixelRepresentation", "PlanarConfiguration", "Rows", "BitsAllocated"]
+    )
+    def test_a_missing_element_that_does_not_is_named(self, dicom, keyword, is_empty) -> None:
+        error = refusal(without(dicom(COLOUR), keyword, is_empty=is_empty))
+        assert error.code == "unsupported_format"
+        assert f"expected {keyword} in the header, found none; have it added" in error.reason
+
+    def test_both_elements_of_the_depth_are_missing(self, dicom) -> None:
+        error = refusal(without(without(dicom(GREY), "HighBit"), "BitsStored"))
+        assert "expected BitsStored in the header, found none" in error.reason
+
+    def test_a_missing_transfer_syntax_is_named(self, dicom) -> None:
+        own = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+        data = dicom(GREY)
+        assert data.count(own) == 1
+        error = refusal(data.replace(own, b""))
+        assert error.code == "unsupported_format"
+        assert "expected TransferSyntaxUID in the header, found none; have it added" in error.reason
+
+    def test_a_stream_says_its_planes_itself(self, dicom) -> None:
+        pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+        frame = encoded(COLOUR, "JPEG2000", mct=0, no_jp2=True, num_resolutions=1)
+        data = without(dicom(COLOUR, frames=[frame], syntax=JPEG_2000), "PlanarConfiguration")
+        np.testing.assert_array_equal(read_image(data).pixels, COLOUR)
 
     @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", BIG_ENDIAN])
     def test_more_items_than_can_be_parsed_in_time_are_refused(self, dicom, syntax, monkeypatch) -> None:

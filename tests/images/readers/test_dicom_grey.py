@@ -22,15 +22,61 @@ def shown(data: bytes, policy: str = "dicom_voi") -> list[int]:
     return to_eight_bits(read_image(data), Intensity.parse(policy)).ravel().tolist()
 
 
-def table(values: list[int], *, first: int = 0, depth: int = 16, first_vr: str = "US") -> object:
-    """Returns a sequence of one lookup table."""
+IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+
+
+def table(
+    values: list[int], *, first: int = 0, depth: int = 16, first_vr: str = "US", packed: str | None = None
+) -> object:
+    """Returns a sequence of one lookup table, ``packed`` two entries a word in this byte order, low byte first."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
     item = Dataset()
     item.add_new("LUTDescriptor", first_vr, [len(values) % 65536, first, depth])
-    item.add_new("LUTData", "US", values)
+    if packed is None:
+        item.add_new("LUTData", "US", values)
+    else:
+        padded = np.array([*values, *[0] * (len(values) % 2)], np.uint8)
+        item.add_new("LUTData", "OW", padded.view("<u2").astype(f"{packed}u2").tobytes())
     return Sequence([item])
+
+
+def in_codec(dicom, cells: np.ndarray, codec: str, **tags: object) -> bytes:
+    """Returns a file of unsigned 16-bit cells as they are, without loss."""
+    from io import BytesIO
+
+    from PIL import Image
+    from pydicom import dcmread
+    from pydicom.pixels import get_encoder
+    from pydicom.uid import RLELossless
+
+    if codec == "native":
+        return dicom(cells, **tags)
+    if codec == "RLE":
+        frame = get_encoder(RLELossless).encode(dcmread(BytesIO(dicom(cells))), encoding_plugin="pydicom")
+        return dicom(cells, frames=[frame], syntax=RLELossless, **tags)
+    if codec == "JPEG-LS":
+        jpeg_ls = pytest.importorskip("jpeg_ls", reason="needs pyjpegls: pip install 'semise-sdk[dicom]'")
+        return dicom(cells, frames=[bytes(jpeg_ls.encode_array(cells))], syntax="1.2.840.10008.1.2.4.80", **tags)
+    pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg: pip install 'semise-sdk[dicom]'")
+    stream = BytesIO()
+    Image.fromarray(cells).save(stream, "JPEG2000", no_jp2=True, num_resolutions=1)
+    return dicom(cells, frames=[stream.getvalue()], syntax="1.2.840.10008.1.2.4.90", **tags)
+
+
+def with_overlay(data: bytes, group: int, position: int) -> bytes:
+    """Returns the file with an overlay at a bit of its cells."""
+    from io import BytesIO
+
+    from pydicom import dcmread
+
+    dataset = dcmread(BytesIO(data))
+    dataset.add_new((group, 0x0100), "US", 16)
+    dataset.add_new((group, 0x0102), "US", position)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
 
 
 class TestWindow:
@@ -66,11 +112,32 @@ class TestWindow:
         tags = {"RescaleSlope": -1, "RescaleIntercept": 0, "WindowCenter": -50, "WindowWidth": 100}
         assert shown(dicom(pixels, VOILUTFunction="LINEAR_EXACT", **tags)) == [255, 128, 0]
 
-    @pytest.mark.parametrize("width", [0, 0.5])
-    def test_a_window_that_the_standard_forbids_is_refused(self, dicom, width) -> None:
-        with pytest.raises(ImageReadError) as caught:
-            read_image(dicom(np.zeros((2, 2), np.uint8), WindowCenter=9, WindowWidth=width))
-        assert caught.value.code == "damaged"
+    @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+    @pytest.mark.parametrize("width", [0, -5, [0, 400]])
+    def test_a_window_without_a_width_is_none(self, dicom, width, function) -> None:
+        center = [900, 40] if isinstance(width, list) else 900
+        pixels = np.array([[100, 200, 300]], np.uint16)
+        data = dicom(pixels, WindowCenter=center, WindowWidth=width, VOILUTFunction=function, **TWELVE)
+        assert shown(data) == [0, 128, 255]
+        first = -5 if width == -5 else 0
+        assert f"window width {first} in the header, taken for no window" in read_image(data).notes
+
+    @pytest.mark.parametrize("function", ["LINEAR", ""])
+    def test_a_width_below_one_is_refused_where_the_standard_has_no_picture_of_it(self, dicom, function) -> None:
+        tags = {"WindowCenter": 0.5, "WindowWidth": 0.5, "VOILUTFunction": function}
+        with pytest.raises(ImageReadError, match=r"window width of at least 1 .* found 0\.5; have") as caught:
+            read_image(dicom(np.zeros((2, 2), np.uint8), **tags))
+        assert caught.value.code == "unsupported_format"
+
+    def test_a_width_below_one_by_hand(self, dicom) -> None:
+        # LINEAR_EXACT, PS3.3 C.11.2.1.3.2: (x - 0.5) / 0.5 + 0.5, x = 0.25, 0.5, 0.75.
+        tags = {"WindowCenter": 0.5, "WindowWidth": 0.5, "RescaleSlope": 0.25, "RescaleIntercept": 0}
+        data = dicom(np.array([[0, 1, 2, 3, 4]], np.uint8), VOILUTFunction="LINEAR_EXACT", **tags)
+        assert shown(data) == [0, 0, 128, 255, 255]
+
+    def test_an_empty_function_is_linear(self, dicom) -> None:
+        data = dicom(HOUNSFIELD.astype(np.uint16), VOILUTFunction="", **CT)
+        assert shown(data) == [0, 0, 1, 128, 153, 255, 255, 255]
 
     def test_without_one_eight_bits_are_as_they_are_and_deeper_ones_their_own_range(self, dicom) -> None:
         assert shown(dicom(np.array([[10, 20, 200]], np.uint8))) == [10, 20, 200]
@@ -110,12 +177,138 @@ class TestTables:
         # LINEAR: 150 is (150 - 99.5) / 199 + 0.5 = 0.7538, level 192.2.
         assert shown(data) == [0, 192, 255, 255]
 
+    @pytest.mark.parametrize(("syntax", "order"), [(IMPLICIT, "<"), (EXPLICIT, "<"), (BIG_ENDIAN, ">")])
+    @pytest.mark.parametrize("entries", [256, 255, 4096])
+    def test_entries_of_eight_bits_packed_two_a_word(self, dicom, syntax, order, entries) -> None:
+        # PS3.3 C.11.1.1, C.11.2.1.1: of entry i, i * 255 // (entries - 1).
+        values = [i * 255 // (entries - 1) for i in range(entries)]
+        pixels = np.array([[0, 1, entries // 2, entries - 2, entries - 1]], np.uint16)
+        expected = [values[index] for index in pixels[0]]
+        data = dicom(pixels, syntax=syntax, VOILUTSequence=table(values, depth=8, packed=order), **TWELVE)
+        assert shown(data) == expected
+        modality = table(values, depth=8, packed=order)
+        data = dicom(pixels, syntax=syntax, ModalityLUTSequence=modality, **TWELVE)
+        assert read_image(data).grey.modality[pixels[0]].tolist() == expected
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+    @pytest.mark.parametrize("intercept", [-1024, -65])
+    def test_a_first_value_below_zero_whatever_its_vr_is(self, dicom, syntax, intercept) -> None:
+        # PS3.3 C.11.2.1.1: the table's input may be negative after this rescale, so its first value is signed.
+        tags = {"RescaleSlope": 1, "RescaleIntercept": intercept, **TWELVE}
+        pixels = np.array([[0, -intercept - 64, -intercept, -intercept + 191]], np.uint16)
+        voi = table(list(range(256)), first=65536 - 64)
+        assert shown(dicom(pixels, syntax=syntax, VOILUTSequence=voi, **tags)) == [0, 0, 64, 255]
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+    def test_a_first_value_of_a_signed_modality_table(self, dicom, syntax) -> None:
+        modality = table([5, 6, 7], first=-1, first_vr="SS")
+        data = dicom(np.array([[-2, -1, 0, 1, 2]], np.int16), syntax=syntax, ModalityLUTSequence=modality)
+        record = read_image(data)
+        assert record.grey.modality[record.pixels[0] - record.grey.first].tolist() == [5, 5, 6, 7, 7]
+
+    def test_a_high_first_value_is_not_taken_for_a_negative_one(self, dicom) -> None:
+        voi = table(list(range(256)), first=40000)
+        pixels = np.array([[0, 40000, 40100, 65535]], np.uint16)
+        for syntax in (IMPLICIT, EXPLICIT):
+            assert shown(dicom(pixels, syntax=syntax, VOILUTSequence=voi)) == [0, 0, 100, 255]
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+    def test_signed_values_that_a_rescale_makes_positive(self, dicom, syntax) -> None:
+        voi = table(list(range(256)), first=40000)
+        pixels = np.array([[-32768, 7232, 7332, 32767]], np.int16)
+        tags = {"RescaleSlope": 1, "RescaleIntercept": 32768}
+        assert shown(dicom(pixels, syntax=syntax, VOILUTSequence=voi, **tags)) == [0, 0, 100, 255]
+
+    def test_modality_values_beyond_sixteen_bits(self, dicom) -> None:
+        voi = table(list(range(60000)))
+        pixels = np.array([[0, 750, 1500, 1639, 4095]], np.uint16)
+        tags = {"RescaleSlope": 40, "RescaleIntercept": 0, **TWELVE}
+        # 1639 is 65,560, which 16 bits would take for 24.
+        data = dicom(pixels, syntax=IMPLICIT, VOILUTSequence=voi, **tags)  # explicit VR has no US of such a length
+        assert shown(data) == [0, 128, 255, 255, 255]
+
+    def test_a_table_that_is_cut_short_is_damaged(self, dicom) -> None:
+        voi = table([0, 1, 2])
+        voi[0].LUTDescriptor = [9, 0, 16]
+        with pytest.raises(ImageReadError, match="of 9 entries, found 6") as caught:
+            read_image(dicom(np.zeros((2, 2), np.uint8), VOILUTSequence=voi))
+        assert caught.value.code == "damaged"
+
     def test_an_implicit_file_with_signed_tables(self, dicom) -> None:
         from pydicom.uid import ImplicitVRLittleEndian
 
         voi = table([0, 51, 255], first=-1, first_vr="SS")
         pixels = np.array([[-9, 0, 1]], np.int16)
         assert shown(dicom(pixels, VOILUTSequence=voi, syntax=ImplicitVRLittleEndian)) == [0, 51, 255]
+
+
+def tagged(data: bytes, keyword: str, value: int, vr: str) -> bytes:
+    """Returns the file with an element whose VR the writer is not asked about."""
+    from io import BytesIO
+
+    from pydicom import dcmread
+    from pydicom.datadict import tag_for_keyword
+
+    dataset = dcmread(BytesIO(data))
+    dataset.add_new(tag_for_keyword(keyword), vr, value)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
+
+
+class TestPadding:
+    """Padding is no part of an image's dynamic range (PS3.3 C.7.5.1.1.2): black, and the rest as without it."""
+
+    @pytest.mark.parametrize("policy", ["dicom_voi", "percentile(0,100)", "percentile(20,80)"])
+    @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+    @pytest.mark.parametrize("padding", [-2000, 0, 1999])
+    def test_the_image_is_as_it_is_alone(self, dicom, padding, photometric, policy) -> None:
+        image = np.random.default_rng(7).integers(100, 900, (8, 9)).astype(np.int16)
+        tags = {"PhotometricInterpretation": photometric, "BitsStored": 12, "PixelPaddingValue": padding}
+        padded = np.full((8, 14), padding, np.int16)
+        padded[:, 3:12] = image
+        levels = np.reshape(shown(dicom(padded, **tags), policy), padded.shape)
+        np.testing.assert_array_equal(levels[:, 3:12], np.reshape(shown(dicom(image, **tags), policy), image.shape))
+        assert levels[:, 3:12].max() == 255
+        assert set(levels[:, [0, 1, 2, 12, 13]].ravel()) == {0}
+
+    @pytest.mark.parametrize(("low", "high"), [(-2048, -2000), (-2000, -2048)])
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+    def test_a_range_of_values(self, dicom, low, high, syntax) -> None:
+        pixels = np.array([[-2048, -2010, -2000, -1999, 0, 1999]], np.int16)
+        tags = {"PixelPaddingValue": low, "PixelPaddingRangeLimit": high, "BitsStored": 12}
+        assert shown(dicom(pixels, syntax=syntax, **tags)) == [0, 0, 0, 0, 128, 255]
+
+    @pytest.mark.parametrize(("vr", "value"), [("SS", -2000), ("US", 63536), ("US", 2096)])
+    def test_a_signed_value_of_any_vr_and_width(self, dicom, vr, value) -> None:
+        # -2000 is 63536 in 16 bits and 2096 in 12.
+        pixels = np.array([[-2000, 0, 50, 100]], np.int16)
+        assert shown(tagged(dicom(pixels, BitsStored=12), "PixelPaddingValue", value, vr)) == [0, 0, 128, 255]
+
+    @pytest.mark.parametrize(("vr", "value"), [("US", 65535), ("SS", -1)])
+    def test_an_unsigned_value_of_any_vr(self, dicom, vr, value) -> None:
+        pixels = np.array([[65535, 0, 50, 100]], np.uint16)
+        assert shown(tagged(dicom(pixels), "PixelPaddingValue", value, vr)) == [0, 0, 128, 255]
+        # Of 12 bits no pixel holds it.
+        pixels = np.array([[4095, 0]], np.uint16)
+        assert shown(tagged(dicom(pixels, **TWELVE), "PixelPaddingValue", value, vr)) == [255, 0]
+
+    def test_eight_bits_keep_their_levels(self, dicom) -> None:
+        pixels = np.array([[255, 10, 200]], np.uint8)
+        assert shown(dicom(pixels, PixelPaddingValue=255)) == [0, 10, 200]
+
+    @pytest.mark.parametrize("policy", ["dicom_voi", "window(50,101)"])
+    def test_a_window_is_applied_to_every_value(self, dicom, policy) -> None:
+        pixels = np.array([[100, 0, 100]], np.uint8)
+        data = dicom(pixels, PixelPaddingValue=100, WindowCenter=50.5, WindowWidth=101)
+        assert shown(data, policy)[0] > 250
+
+    def test_an_image_of_padding_alone_is_black(self, dicom) -> None:
+        assert set(shown(dicom(np.full((2, 2), 7, np.uint16), PixelPaddingValue=7))) == {0}
+
+    def test_a_range_of_all_values_is_none(self, dicom) -> None:
+        tags = {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65535}
+        assert shown(dicom(np.array([[0, 50, 100]], np.uint16), **tags)) == [0, 128, 255]
 
 
 class TestPresentation:
@@ -177,6 +370,24 @@ class TestStored:
         cells = ((values & 0x0FFF) << 4 | 0x000F).astype(np.uint16)
         data = dicom(cells, BitsStored=12, HighBit=15, PixelRepresentation=int(is_signed))
         np.testing.assert_array_equal(read_image(data).pixels, values)
+
+    @pytest.mark.parametrize("is_signed", [False, True])
+    @pytest.mark.parametrize("group", [0x6000, 0x601E])
+    @pytest.mark.parametrize("codec", ["native", "RLE", "JPEG 2000", "JPEG-LS"])
+    def test_overlays_in_the_unused_bits(self, dicom, codec, group, is_signed) -> None:
+        values = np.random.default_rng(5).integers(-2048, 2048, (16, 16)) + 2048 * (not is_signed)
+        drawn = np.random.default_rng(6).integers(0, 16, (16, 16))
+        cells = ((values & 0x0FFF) | drawn << 12).astype(np.uint16)
+        data = in_codec(dicom, cells, codec, BitsStored=12, PixelRepresentation=int(is_signed))
+        declared = with_overlay(data, group, 12)
+        np.testing.assert_array_equal(read_image(declared).pixels, values)
+
+    def test_values_beyond_the_stored_bits_without_an_overlay_are_damage(self, dicom) -> None:
+        cells = np.array([[0, 4095], [4096, 65535]], np.uint16).repeat(8, axis=0).repeat(8, axis=1)
+        data = in_codec(dicom, cells, "JPEG-LS", BitsStored=12)
+        for file in (data, with_overlay(data, 0x6000, 0)):
+            with pytest.raises(ImageReadError, match="expected values of 12 bits, found larger ones"):
+                read_image(file)
 
     def test_single_bits(self, dicom) -> None:
         bits = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], np.uint8)

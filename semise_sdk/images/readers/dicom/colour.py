@@ -7,6 +7,7 @@ from pydicom.pixels import apply_color_lut
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.dicom.header import Layout
+from semise_sdk.images.readers.dicom.lookup import table_entries
 
 _CHANNELS = ("Red", "Green", "Blue")
 _HIGH_BYTE = "colour of {bits} bits reduced to the high byte of each sample"
@@ -42,12 +43,10 @@ def _deepen_entries(dataset: Dataset) -> None:
     entries of 16 bits as the file has them, whatever the file's byte order is.
     """
     entries = int(dataset.RedPaletteColorLookupTableDescriptor[0]) or 1 << 16
-    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    is_little_endian = dataset.file_meta.TransferSyntaxUID.is_little_endian
     for channel in _CHANNELS:
         element = dataset[f"{channel}PaletteColorLookupTableData"]
-        is_deep = len(element.value) >= 2 * entries
-        stored = np.frombuffer(element.value, f"{order}u2" if is_deep else "u1")
-        element.value = stored[:entries].astype(np.uint16).tobytes()
+        element.value = table_entries(element.value, entries, is_little_endian=is_little_endian).tobytes()
 
 
 def _eight_bits(values: NDArray[np.int32], bits: int, notes: list[str]) -> NDArray[np.uint8]:

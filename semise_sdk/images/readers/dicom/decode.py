@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from semise_sdk.errors import ImageReadError
-from semise_sdk.images.readers.dicom.codec import codec_for
+from semise_sdk.images.readers.dicom.codec import Codec, codec_for
 from semise_sdk.images.readers.dicom.colour import rgb_of_palette, rgb_of_samples
 from semise_sdk.images.readers.dicom.frame import decode_frame
 from semise_sdk.images.readers.dicom.greyscale import grey_scale
@@ -16,6 +16,7 @@ from semise_sdk.images.readers.dicom.header import (
     PALETTE,
     Layout,
     check_items,
+    missing,
     read_header,
     read_pixels,
     transfer_syntax,
@@ -45,9 +46,11 @@ def decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> Im
 def _decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> ImageRecord:
     syntax = transfer_syntax(data)
     check_items(data, syntax)
-    header = read_header(data, with_frames=policy.laterality != "any")
+    header, has_pixels = read_header(data, with_frames=policy.laterality != "any")
     check_policy(header, policy)
     codec = codec_for(syntax)
+    if not has_pixels:
+        raise ImageReadError("truncated", "expected pixel data behind the header, found none; send the file again")
     layout = Layout.of(header)
     check_size(layout.columns, layout.rows, max_pixels)
     index = chosen_frame(layout.frames, policy)
@@ -57,8 +60,18 @@ def _decode(data: bytes, source: str, max_pixels: int, policy: DicomPolicy) -> I
         notes.append(f"frame {index + 1} of {layout.frames}")
     notes.extend(notes_on(header, index))
     dataset = read_pixels(data)
-    values = decode_frame(dataset, layout, codec, index)
+    _complete(dataset, layout, codec)
+    values = decode_frame(dataset, layout, codec, index, notes)
     return _record(values, dataset, layout, index, source=source, notes=notes)
+
+
+def _complete(dataset: Dataset, layout: Layout, codec: Codec) -> None:
+    """Adds the elements that pydicom asks for and the header lacks."""
+    dataset.SamplesPerPixel, dataset.BitsStored = layout.samples, layout.stored
+    if layout.samples > 1 and dataset.get("PlanarConfiguration") is None:
+        if not codec.plugin:
+            raise missing("PlanarConfiguration")
+        dataset.PlanarConfiguration = 0  # the stream says it
 
 
 def _record(

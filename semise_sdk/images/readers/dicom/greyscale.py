@@ -7,10 +7,11 @@ to every pixel.
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+from pydicom.pixels import apply_modality_lut, apply_windowing
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.dicom.header import Layout
+from semise_sdk.images.readers.dicom.lookup import look_up
 from semise_sdk.images.record import GreyScale
 
 _PER_FRAME = {
@@ -27,16 +28,19 @@ def grey_scale(dataset: Dataset, layout: Layout, index: int, notes: list[str]) -
             presentation LUT. Pydicom raises anything beside on damaged tables.
     """
     _take_from_groups(dataset, index)
-    _deepen_tables(dataset)
-    stored = np.arange(layout.first, layout.first + (1 << layout.stored), dtype=np.int32)
-    modality = np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    stored = np.arange(layout.first, layout.last + 1, dtype=np.int32)
+    modality = _modality(dataset, stored)
     if not np.isfinite(modality).all() or modality.min() == modality.max():
         raise ImageReadError("damaged", "expected a rescale or modality LUT that gives several values, found none")
     is_inverted = _is_inverted(dataset, layout)
     if is_inverted:
         notes.append("low values are white, and the image is turned")
     return GreyScale(
-        first=layout.first, modality=modality, shown=_shown(dataset, modality, notes), is_inverted=is_inverted
+        first=layout.first,
+        modality=modality,
+        shown=_shown(dataset, modality, notes),
+        is_inverted=is_inverted,
+        is_padding=_is_padding(dataset, layout, stored),
     )
 
 
@@ -52,30 +56,73 @@ def _take_from_groups(dataset: Dataset, index: int) -> None:
                         dataset[keyword] = item[keyword]
 
 
-def _deepen_tables(dataset: Dataset) -> None:
-    """Says of the tables that their values have 16 bits.
+def _modality(dataset: Dataset, stored: NDArray[np.int32]) -> NDArray[np.float64]:
+    if not dataset.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    item = dataset.ModalityLUTSequence[0]
+    values, _ = look_up(stored.astype(np.float64), item)
+    # Pydicom takes the ends of a window's output from the declared depth, which is often not that of the entries.
+    item["LUTDescriptor"].value = [*item.LUTDescriptor[:2], 16]
+    return values
 
-    Pydicom numbers the entries of a table in the type of its values: of a table of 8 bits it would find 256, and of 12
-    none. What the values mean follows from the table's ends.
-    """
-    for sequence in ("ModalityLUTSequence", "VOILUTSequence"):
-        for item in (dataset.get(sequence) or [])[:1]:
-            item["LUTDescriptor"].value = [*item.LUTDescriptor[:2], 16]
+
+def _is_padding(dataset: Dataset, layout: Layout, stored: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+    """Returns which stored values the header calls padding, one or all from one to another (PS3.3 C.7.5.1.1.2)."""
+    found = [dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")]
+    ends = [_as_stored(value, layout) for value in found if isinstance(value, int)]
+    if not isinstance(found[0], int):
+        return None
+    is_padding = (stored >= min(ends)) & (stored <= max(ends))
+    return None if is_padding.all() else is_padding
+
+
+def _as_stored(value: int, layout: Layout) -> int:
+    """Returns a value with the sign of the pixels, whatever VR the file gives it and however wide it is written."""
+    if not layout.is_signed:
+        return value % (1 << 16)
+    value -= (value >= 1 << 15) << 16
+    return value - (1 << layout.stored if value > layout.last else 0)
 
 
 def _shown(dataset: Dataset, modality: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64] | None:
     if dataset.get("VOILUTSequence"):
-        black, white, values = _by_table(dataset, modality)
-    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        if dataset["WindowCenter"].VM > 1:
-            notes.append(f"window 1 of {dataset['WindowCenter'].VM}")
+        values, table = look_up(modality, dataset.VOILUTSequence[0])
+        # The table's own ends: its declared depth is often more than it uses.
+        black, white = float(table.min()), float(table.max())
+    elif _has_window(dataset, notes):
         black, white, values = _by_window(dataset, modality)
     else:
-        notes.append("no VOI LUT or window in the header")
         return None
     if black == white or not np.isfinite([black, white]).all():
         raise ImageReadError("damaged", "expected a VOI LUT or window that gives several values, found one")
     return np.clip((values - black) / (white - black), 0, 1)
+
+
+def _has_window(dataset: Dataset, notes: list[str]) -> bool:
+    """Returns whether the header holds a window; one without a width is none, as devices write it that have none.
+
+    Raises:
+        ImageReadError: ``unsupported_format`` for a width below 1 with the function LINEAR, for which PS3.3
+            C.11.2.1.2.1 has no picture; LINEAR_EXACT and SIGMOID do (C.11.2.1.3).
+    """
+    if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
+        notes.append("no VOI LUT or window in the header")
+        return False
+    width = float(np.atleast_1d(dataset.WindowWidth)[0])
+    if not width > 0:
+        notes.append(f"window width {width:g} in the header, taken for no window")
+        return False
+    if not dataset.get("VOILUTFunction"):
+        dataset.VOILUTFunction = "LINEAR"
+    if width < 1 and dataset.VOILUTFunction.upper() == "LINEAR":
+        raise ImageReadError(
+            "unsupported_format",
+            f"expected a window width of at least 1 with the function LINEAR, found {width:g}; have the header say "
+            "LINEAR_EXACT if that is meant",
+        )
+    if dataset["WindowCenter"].VM > 1:
+        notes.append(f"window 1 of {dataset['WindowCenter'].VM}")
+    return True
 
 
 def _by_window(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
@@ -84,18 +131,6 @@ def _by_window(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, 
     # The ends of the output range, which pydicom takes from the header's own elements.
     black, white = apply_windowing(np.array([-np.inf, np.inf]), dataset)
     return float(black), float(white), values
-
-
-def _by_table(dataset: Dataset, modality: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
-    """Returns black, white and the values by the VOI LUT.
-
-    Black and white are the table's own ends: its declared depth is often more than it uses.
-    """
-    entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
-    ends = apply_voi(np.arange(first, first + (entries or 1 << 16), dtype=np.int32), dataset)
-    # A table is indexed by whole numbers, and a rescale gives floats.
-    values = np.asarray(apply_voi(np.rint(modality).astype(np.int32), dataset), np.float64)
-    return float(ends.min()), float(ends.max()), values
 
 
 def _is_inverted(dataset: Dataset, layout: Layout) -> bool:
