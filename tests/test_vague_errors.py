@@ -9,8 +9,8 @@ SOURCES = ("semise_sdk", "training/semise_training", "export/semise_export")
 
 # What follows in brackets names it: "found another (int8)".
 _VAGUE = re.compile(
-    r"\bfound (otherwise|another|others?|something else|none of them|neither|more|less|fewer|several|no such|it wrong)\b"
-    r"(?! \(\{)"
+    r"\bfound (otherwise|another|others?|something else|none of them|neither|more|less|fewer|several|no such|it wrong)"
+    r"\b(?! \(\{)"
 )
 
 MAY_BE_VAGUE = {
