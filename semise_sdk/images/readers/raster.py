@@ -1,6 +1,6 @@
 """Decodes PNG, JPEG, TIFF, BMP and WebP through Pillow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.pieces import check_pieces, check_scans
 from semise_sdk.images.readers.pillow_warnings import quiet_pillow
+from semise_sdk.images.readers.tiff import WholePicture, is_tiff, whole_picture
 from semise_sdk.images.record import ImageRecord, Pixels
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -51,13 +52,14 @@ def read_raster(data: bytes, source: str, max_pixels: int) -> ImageRecord:
         ImageReadError: ``too_many_pixels``, ``truncated``, ``damaged``, ``unsupported_format``, ``out_of_memory``.
     """
     check_pieces(data)
+    picture = whole_picture(data) if is_tiff(data) else WholePicture(data)
     try:
         # Pillow's warning of a large image is silenced with the others: check_size is the stricter of the two, and
         # nothing is decoded before it.
-        with quiet_pillow(), Image.open(BytesIO(data), formats=FORMATS) as image:
+        with quiet_pillow(), Image.open(BytesIO(picture.data), formats=FORMATS) as image:
             check_size(image.width, image.height, max_pixels)
             check_scans(data, image.width * image.height)
-            return _decode(image, source)
+            return _decode(image, picture, source)
     except ImageReadError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on damaged data, KeyError and MemoryError included
@@ -88,10 +90,13 @@ def grey_or_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _decode(image: Image.Image, source: str) -> ImageRecord:
-    notes = _frame_notes(image)
+def _decode(image: Image.Image, picture: WholePicture, source: str) -> ImageRecord:
+    notes = [*(_frame_notes(image) if picture.is_first else ()), *picture.notes]
     stored = _stored(image)
     image.load()
+    if picture.orientation != 1:
+        image.getexif()[ExifTags.Base.Orientation] = picture.orientation
+        stored = replace(stored, tiff_orientation=picture.orientation)
     _turn_upright(image, stored, notes)
     pixels, bits = _samples(image, stored, notes)
     name = "JPEG" if image.format == "MPO" else str(image.format)
