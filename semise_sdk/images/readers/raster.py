@@ -26,8 +26,9 @@ _PREFIXES = (
     b"II\x2b\x00",
     b"MM\x00\x2b",
 )
-_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
+_PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 277, 338, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
+_COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # TIFF 6.0: samples of RGB, CMYK, YCbCr and CIE L*a*b*; one of all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class _Stored:
     is_white_zero: bool
     is_signed: bool
     tiff_orientation: int
+    has_alpha: bool
+    undeclared: int
 
 
 def is_raster(head: bytes) -> bool:
@@ -80,7 +83,7 @@ def bits_of(pixels: Pixels) -> int:
 
 
 def grey_or_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Returns an 8-bit image of any mode as ``L`` or ``RGB``, its alpha composited on black."""
+    """Returns an 8-bit image of any mode as ``L`` or ``RGB``, composited on black unless alpha is 0 everywhere."""
     if image.has_transparency_data:
         return _on_black(image, notes)
     if image.mode in ("L", "RGB"):
@@ -115,11 +118,16 @@ def _stored(image: Image.Image) -> _Stored:
     tile = getattr(image, "tile", [])
     arguments = tile[0][3] if tile else ""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    # TIFF 6.0, ExtraSamples: 1 and 2 are alpha, 0 is anything else, and so is a sample that the tag leaves out.
+    alphas = sum(1 for kind in tags.get(_EXTRA_SAMPLES, ()) if kind)
+    colours = _COLOURS.get(tags.get(_PHOTOMETRIC, 1), 1)
     return _Stored(
         rawmode=str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments),
         is_white_zero=tags.get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         is_signed=_SIGNED in tags.get(_SAMPLE_FORMAT, (1,)),
         tiff_orientation=tags.get(ExifTags.Base.Orientation, 1),
+        has_alpha=alphas > 0,
+        undeclared=max(0, tags.get(_SAMPLES, 1) - colours - alphas),
     )
 
 
@@ -148,6 +156,9 @@ def _samples(image: Image.Image, stored: _Stored, notes: list[str]) -> tuple[Pix
         raise ImageReadError("unsupported_format", "expected unsigned 8-bit samples, found signed ones; save as 16-bit")
     if ";16" in stored.rawmode:
         notes.append("16-bit colour reduced to the high byte of each sample")
+    if stored.undeclared:
+        notes.append(f"channels that are neither colour nor declared as alpha left out: {stored.undeclared}")
+        image = image.convert("RGB") if image.mode == "RGBA" and not stored.has_alpha else image
     _scale_key_colour(image, stored)
     pixels = np.asarray(grey_or_rgb(image, notes))
     return pixels, bits_of(pixels)
@@ -183,8 +194,13 @@ def _scale_key_colour(image: Image.Image, stored: _Stored) -> None:
 
 def _on_black(image: Image.Image, notes: list[str]) -> Image.Image:
     is_grey = image.mode in ("1", "L", "LA", "La")
+    has_key = isinstance(image.info.get("transparency"), int | tuple)  # one transparent colour instead of a channel
     image = image.convert("LA" if is_grey else "RGBA")
-    if image.getchannel("A").getextrema() == (255, 255):
+    extremes = image.getchannel("A").getextrema()
+    is_empty = extremes == (0, 0) and not has_key  # writers of BGRX leave such an alpha behind
+    if is_empty:
+        notes.append("alpha is 0 everywhere, so it is left out")
+    if is_empty or extremes == (255, 255):
         return image.convert("L" if is_grey else "RGB")
     notes.append(ALPHA_NOTE)
     # Multiplying by alpha is the same as laying the image over black, and is done in C with exact rounding.

@@ -25,8 +25,6 @@ STILL_WRONG = {
     "r3_rgb16_blackiszero.tif",
     "r4_cut_closed.jpg",
     "r4_zeroed.jpg",
-    "r5_alpha0.bmp",
-    "r5_alpha0.png",
     "r7_wide_gamut.jpg",
     "r7_wide_gamut.png",
     "r8_rgb16.npy",

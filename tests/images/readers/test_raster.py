@@ -190,6 +190,29 @@ def test_an_opaque_alpha_is_dropped_without_a_word() -> None:
     assert record.notes == ()
 
 
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_an_alpha_of_0_everywhere_is_no_alpha(kind: str) -> None:
+    image = Image.fromarray(np.dstack([GREY, GREY, GREY, np.zeros_like(GREY)]))
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    data = encoded(image, kind, **options) if kind != "BMP" else bmp_with_alpha(image)
+    record = read_image(data)
+    np.testing.assert_array_equal(record.pixels, np.dstack([GREY] * 3))
+    assert record.notes == ("alpha is 0 everywhere, so it is left out",)
+
+
+def bmp_with_alpha(image: Image.Image) -> bytes:
+    """Returns a BMP whose header (version 4) gives alpha a mask; Pillow writes none."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, image.width, -image.height, 1, 32, 3, 0, 0, 0, 0, 0)
+    pixels = image.tobytes("raw", "BGRA")
+    return b"BM" + struct.pack("<IHHI", 122 + len(pixels), 0, 0, 122) + info + masks + bytes(52) + pixels
+
+
+def test_a_grey_alpha_of_0_everywhere_is_no_alpha() -> None:
+    record = read_image(encoded(Image.fromarray(np.dstack([GREY, np.zeros_like(GREY)])), "PNG"))
+    np.testing.assert_array_equal(record.pixels, GREY)
+
+
 def test_palettes_become_their_colours() -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).copy()
     image.putpalette([10, 20, 30, 40, 50, 60, 200, 100, 0])

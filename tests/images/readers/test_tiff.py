@@ -14,6 +14,9 @@ WHOLE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 Picture = tuple[NDArray[np.generic], dict[int, int]]
 
 
+RGB_AND_MORE = np.arange(4 * 6 * 4, dtype=np.uint8).reshape(4, 6, 4)
+
+
 def tiff_of(*pages: Picture, children: tuple[Picture, ...] = (), order: str = "<", big: bool = False) -> bytes:
     """Returns a TIFF of these pages, the children those of the first; a picture's tags replace the usual ones."""
     offset, entry = (order + "Q", order + "HHQ") if big else (order + "I", order + "HHI")
@@ -124,3 +127,19 @@ def test_directories_in_a_circle_and_beyond_the_end_do_not_matter(monkeypatch: p
     np.testing.assert_array_equal(read_image(bytes(data)).pixels, WHOLE)
     monkeypatch.setattr(tiff, "MAX_DIRECTORIES", 1)
     np.testing.assert_array_equal(read_image(bytes(data)).pixels, THUMBNAIL)
+
+
+def test_a_fourth_channel_that_is_not_declared_as_alpha_is_left_out() -> None:
+    for tags in ({}, {338: 0}):
+        record = read_image(tiff_of((RGB_AND_MORE, tags)))
+        np.testing.assert_array_equal(record.pixels, RGB_AND_MORE[:, :, :3])
+        assert record.notes == ("channels that are neither colour nor declared as alpha left out: 1",)
+    wide = read_image(tiff_of((RGB_AND_MORE.astype("<u2") * 257, {})))
+    np.testing.assert_array_equal(wide.pixels, RGB_AND_MORE[:, :, :3])
+
+
+def test_a_fourth_channel_that_is_declared_as_alpha_is_composited() -> None:
+    expected = np.floor(RGB_AND_MORE[:, :, :3].astype(float) * RGB_AND_MORE[:, :, 3:] / 255 + 0.5)
+    record = read_image(tiff_of((RGB_AND_MORE, {338: 2})))
+    np.testing.assert_array_equal(record.pixels, expected)
+    assert record.notes == ("alpha composited on black",)
