@@ -9,7 +9,8 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.pieces import check_pieces, check_scans
 from semise_sdk.images.readers.pillow_warnings import quiet_pillow
-from semise_sdk.images.readers.tiff import WholePicture, is_tiff, whole_picture
+from semise_sdk.images.readers.png_text import without_large_texts
+from semise_sdk.images.readers.tiff import WholePicture, is_tiff, stored_samples, whole_picture
 from semise_sdk.images.record import ImageRecord, Pixels
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -55,11 +56,11 @@ def read_raster(data: bytes, source: str, max_pixels: int) -> ImageRecord:
         ImageReadError: ``too_many_pixels``, ``truncated``, ``damaged``, ``unsupported_format``, ``out_of_memory``.
     """
     check_pieces(data)
-    picture = whole_picture(data) if is_tiff(data) else WholePicture(data)
+    picture = whole_picture(data) if is_tiff(data) else WholePicture(*without_large_texts(data))
     try:
         # Pillow's warning of a large image is silenced with the others: check_size is the stricter of the two, and
         # nothing is decoded before it.
-        with quiet_pillow(), Image.open(BytesIO(picture.data), formats=FORMATS) as image:
+        with quiet_pillow(), _opened(picture.data) as image:
             check_size(image.width, image.height, max_pixels)
             check_scans(data, image.width * image.height)
             return _decode(image, picture, source)
@@ -91,6 +92,18 @@ def grey_or_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     if image.mode == "CMYK":
         notes.append("CMYK converted to RGB without its colour profile")
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a compression that Pillow does not know
+        found = stored_samples(data) if is_tiff(data) else None
+        if found is None:
+            raise
+        raise ImageReadError(
+            "unsupported_format", f"expected a TIFF that can be read, found {found}; save as 8- or 16-bit grey or RGB"
+        ) from error
 
 
 def _decode(image: Image.Image, picture: WholePicture, source: str) -> ImageRecord:

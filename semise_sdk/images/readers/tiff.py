@@ -12,7 +12,12 @@ MAX_DIRECTORIES = 100
 _MAX_ENTRIES = 1000
 _MAX_VALUES = 64
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_NEW_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _ORIENTATION, _CHILDREN = 254, 255, 256, 257, 262, 274, 330
+_NEW_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
+_STRIPS, _ORIENTATION, _SAMPLES, _STRIP_BYTES, _TILES, _TILE_BYTES = 273, 274, 277, 279, 324, 325
+_CHILDREN, _SAMPLE_KIND = 330, 339
+_KINDS = {1: "unsigned integers", 2: "signed integers", 3: "floating point", 4: "untyped", 5: "complex", 6: "complex"}
+_DEPTHS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64)
+_MOST_SAMPLES = 1000
 _REDUCED_OR_MASK = 0b101  # TIFF 6.0, NewSubfileType: bit 0 and bit 2
 _RAW = (32803, 34892)  # DNG 1.7, PhotometricInterpretation: CFA and LinearRaw
 _CANON_RAW = b"II*\0\x10\0\0\0CR\x02"
@@ -89,6 +94,24 @@ def whole_picture(data: bytes) -> WholePicture:
     orientation = 1 if _ORIENTATION in best.tags else first.first(_ORIENTATION, 1)
     note = f"the first picture, {first}, is a reduced copy or a mask; {best} is read"
     return WholePicture(_beginning_with(best, data), (note,), is_first=False, orientation=orientation)
+
+
+def stored_samples(data: bytes) -> str | None:
+    """Returns how the first picture of a sound TIFF is stored, in words; None where its directory is damaged."""
+    picture = next(_directories(data), None)
+    if picture is None or not picture.pixels:
+        return None
+    samples, bits = picture.first(_SAMPLES, 1), picture.tags.get(_BITS, (1,))
+    kinds = set(picture.tags.get(_SAMPLE_KIND, (1,)))
+    places = picture.tags.get(_STRIPS, ()) or picture.tags.get(_TILES, ())
+    lengths = picture.tags.get(_STRIP_BYTES, ()) or picture.tags.get(_TILE_BYTES, ())
+    are_in_the_file = all(0 < place <= len(data) - length for place, length in zip(places, lengths, strict=False))
+    are_named = set(bits) <= set(_DEPTHS) and kinds <= set(_KINDS) and 0 < samples <= _MOST_SAMPLES
+    if not (places and lengths and are_in_the_file and are_named):
+        return None
+    depths, names = "/".join(map(str, sorted(set(bits)))), "/".join(_KINDS[kind] for kind in sorted(kinds))
+    ways = f"compression {picture.first(_COMPRESSION, 1)}, photometric {picture.first(_PHOTOMETRIC, 1)}"
+    return f"{samples} x {depths} bits a pixel, {names}, {ways}"
 
 
 def _beginning_with(picture: Directory, data: bytes) -> bytes:

@@ -143,3 +143,26 @@ def test_a_fourth_channel_that_is_declared_as_alpha_is_composited() -> None:
     record = read_image(tiff_of((RGB_AND_MORE, {338: 2})))
     np.testing.assert_array_equal(record.pixels, expected)
     assert record.notes == ("alpha composited on black",)
+
+
+GREY = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6)
+UNUSUAL = {
+    "1 x 64 bits a pixel, floating point": (GREY.astype("<f8"), {339: 3}),
+    "1 x 64 bits a pixel, signed integers": (GREY.astype("<i8"), {339: 2}),
+    "3 x 16 bits a pixel, unsigned integers, compression 1, photometric 1": (WHOLE.astype("<u2"), {262: 1}),
+    "2 x 16 bits a pixel": (np.dstack([GREY, GREY]).astype("<u2"), {338: 2}),
+    "compression 34887": (GREY, {259: 34887}),
+}
+
+
+@pytest.mark.parametrize("found", UNUSUAL)
+def test_a_sound_tiff_of_unusual_samples_is_not_called_damaged(found: str) -> None:
+    with pytest.raises(ImageReadError, match=found) as caught:
+        read_image(tiff_of(UNUSUAL[found]))
+    assert caught.value.code == "unsupported_format"
+
+
+def test_a_tiff_of_unusual_samples_that_lie_beyond_its_end_is_damaged() -> None:
+    with pytest.raises(ImageReadError) as caught:
+        read_image(tiff_of((GREY.astype("<f8"), {339: 3, 279: 10**6})))
+    assert caught.value.code == "damaged"
