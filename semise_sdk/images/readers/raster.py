@@ -7,6 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from semise_sdk.errors import ImageReadError
+from semise_sdk.images.readers.jpeg import decode_jpeg, stored_process
 from semise_sdk.images.readers.pieces import check_pieces, check_scans
 from semise_sdk.images.readers.pillow_warnings import quiet_pillow
 from semise_sdk.images.readers.png_text import without_large_texts
@@ -98,18 +99,18 @@ def _opened(data: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except (UnidentifiedImageError, KeyError) as error:  # KeyError: a compression that Pillow does not know
-        found = stored_samples(data) if is_tiff(data) else None
+        found = stored_samples(data) if is_tiff(data) else stored_process(data)
         if found is None:
             raise
         raise ImageReadError(
-            "unsupported_format", f"expected a TIFF that can be read, found {found}; save as 8- or 16-bit grey or RGB"
+            "unsupported_format", f"expected samples that can be read, found {found}; save as 8- or 16-bit grey or RGB"
         ) from error
 
 
 def _decode(image: Image.Image, picture: WholePicture, source: str) -> ImageRecord:
     notes = [*(_frame_notes(image) if picture.is_first else ()), *picture.notes]
     stored = _stored(image)
-    image.load()
+    image = _loaded(image, picture.data, notes)
     if picture.orientation != 1:
         image.getexif()[ExifTags.Base.Orientation] = picture.orientation
         stored = replace(stored, tiff_orientation=picture.orientation)
@@ -117,6 +118,23 @@ def _decode(image: Image.Image, picture: WholePicture, source: str) -> ImageReco
     pixels, bits = _samples(image, stored, notes)
     name = "JPEG" if image.format == "MPO" else str(image.format)
     return ImageRecord(pixels=pixels, bits=bits, source=source, format=name, notes=tuple(notes))
+
+
+def _loaded(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
+    if image.format not in ("JPEG", "MPO"):
+        image.load()
+        return image
+    try:
+        pixels = decode_jpeg(data, image.mode, image.size, notes)
+    except ImageReadError:
+        image.load()  # says so of a file that is cut short
+        raise
+    if pixels is None:
+        image.load()
+        return image
+    decoded = Image.fromarray(pixels)
+    decoded.info, decoded.format = image.info, image.format
+    return decoded
 
 
 def _frame_notes(image: Image.Image) -> list[str]:

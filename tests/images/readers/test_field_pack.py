@@ -17,8 +17,6 @@ from semise_sdk.spec import InputSpec
 PACK = Path(__file__).resolve().parents[4] / "shared" / "data" / "field"
 SPEC = InputSpec(height=160, width=160)
 STILL_WRONG = {
-    "r4_cut_closed.jpg",
-    "r4_zeroed.jpg",
     "r7_wide_gamut.jpg",
     "r7_wide_gamut.png",
     "r8_rgb16.npy",
