@@ -18,6 +18,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 """The only decoders that are ever tried: Pillow has forty more, some of which start other programs."""
 
 ALPHA_NOTE = "alpha composited on black"
+HIGH_BYTE_NOTE = "16-bit colour reduced to the high byte of each sample"
 
 _PREFIXES = (
     b"\x89PNG\r\n\x1a\n",
@@ -84,6 +85,16 @@ def bits_of(pixels: Pixels) -> int:
     return 0 if pixels.dtype == np.float32 else pixels.dtype.itemsize * 8
 
 
+def tell_of_few_bits(pixels: Pixels, bits: int, notes: list[str]) -> None:
+    """Adds a note where 16-bit samples, or the high bytes of such, stay below an eighth of their range.
+
+    Neither an array nor a file says how many of 16 bits are used: 12 give a picture of a sixteenth of its brightness.
+    """
+    limit = (1 << 13) if bits == 16 else (1 << 5) if HIGH_BYTE_NOTE in notes else 0
+    if pixels.max() < limit:
+        notes.append("no sample reaches an eighth of the 16-bit range: the image may have fewer bits")
+
+
 def grey_or_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     """Returns an 8-bit image of any mode as ``L`` or ``RGB``, composited on black unless alpha is 0 everywhere."""
     if image.has_transparency_data:
@@ -116,6 +127,7 @@ def _decode(image: Image.Image, picture: WholePicture, source: str) -> ImageReco
         stored = replace(stored, tiff_orientation=picture.orientation)
     _turn_upright(image, stored, notes)
     pixels, bits = _samples(image, stored, notes)
+    tell_of_few_bits(pixels, bits, notes)
     name = "JPEG" if image.format == "MPO" else str(image.format)
     return ImageRecord(pixels=pixels, bits=bits, source=source, format=name, notes=tuple(notes))
 
@@ -186,7 +198,7 @@ def _samples(image: Image.Image, stored: _Stored, notes: list[str]) -> tuple[Pix
     if image.mode == "L" and stored.is_signed:
         raise ImageReadError("unsupported_format", "expected unsigned 8-bit samples, found signed ones; save as 16-bit")
     if ";16" in stored.rawmode:
-        notes.append("16-bit colour reduced to the high byte of each sample")
+        notes.append(HIGH_BYTE_NOTE)
     if stored.undeclared:
         notes.append(f"channels that are neither colour nor declared as alpha left out: {stored.undeclared}")
         image = image.convert("RGB") if image.mode == "RGBA" and not stored.has_alpha else image

@@ -148,6 +148,22 @@ def test_sixteen_bit_colour_keeps_the_high_byte_and_says_so() -> None:
     assert record.notes == ("16-bit colour reduced to the high byte of each sample",)
 
 
+@pytest.mark.parametrize(("channels", "colour"), [(1, 0), (2, 4), (3, 2), (4, 6)])
+@pytest.mark.parametrize("highest", [4095, 8191, 8192, 65535])
+def test_sixteen_bits_are_the_same_of_file_and_array(channels: int, colour: int, highest: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, highest + 1, (60, 70, channels), dtype=np.uint16)
+    pixels[0, 0] = highest
+    if channels in (2, 4):
+        pixels[:, 0::2, -1] = 65535
+    file = read_image(png(pixels.astype(">u2").reshape(60, -1), depth=16, colour=colour, width=70))
+    array = read_image(pixels)
+    assert (file.pixels.dtype, file.bits, file.notes) == (array.pixels.dtype, array.bits, array.notes)
+    grey_as_rgb = np.dstack([array.pixels] * 3) if channels == 2 else array.pixels  # so Pillow reads grey and alpha
+    np.testing.assert_array_equal(file.pixels, grey_as_rgb)
+    note = "no sample reaches an eighth of the 16-bit range: the image may have fewer bits"
+    assert (note in array.notes) == (highest < 8192)
+
+
 KEYED = {
     "2-bit": (png(np.array([[0b00011011]], np.uint8), depth=2, colour=0, width=4, extra=b"\0\2"), [[0, 85, 0, 255]]),
     "4-bit": (png(np.array([[0x1F]], np.uint8), depth=4, colour=0, width=2, extra=b"\0\x0f"), [[17, 0]]),
