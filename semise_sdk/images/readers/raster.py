@@ -18,6 +18,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 """The only decoders that are ever tried: Pillow has forty more, some of which start other programs."""
 
 ALPHA_NOTE = "alpha composited on black"
+EMPTY_ALPHA_NOTE = "alpha is 0 everywhere, so it is left out"
 HIGH_BYTE_NOTE = "16-bit colour reduced to the high byte of each sample"
 
 _PREFIXES = (
@@ -91,7 +92,7 @@ def tell_of_few_bits(pixels: Pixels, bits: int, notes: list[str]) -> None:
     Neither an array nor a file says how many of 16 bits are used: 12 give a picture of a sixteenth of its brightness.
     """
     limit = (1 << 13) if bits == 16 else (1 << 5) if HIGH_BYTE_NOTE in notes else 0
-    if pixels.max() < limit:
+    if limit and pixels.max() < limit:
         notes.append("no sample reaches an eighth of the 16-bit range: the image may have fewer bits")
 
 
@@ -242,7 +243,7 @@ def _on_black(image: Image.Image, notes: list[str]) -> Image.Image:
     extremes = image.getchannel("A").getextrema()
     is_empty = extremes == (0, 0) and not has_key  # writers of BGRX leave such an alpha behind
     if is_empty:
-        notes.append("alpha is 0 everywhere, so it is left out")
+        notes.append(EMPTY_ALPHA_NOTE)
     if is_empty or extremes == (255, 255):
         return image.convert("L" if is_grey else "RGB")
     notes.append(ALPHA_NOTE)
