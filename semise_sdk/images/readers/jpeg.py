@@ -12,6 +12,7 @@ _DAMAGE = "Corrupt JPEG data: "
 _END = b"\xff\xd9"
 # ITU-T T.81, table B.1.
 _LOSSLESS, _FRAMES = (0xC3, 0xC7, 0xCB, 0xCF), {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
 
 
@@ -26,7 +27,8 @@ def decode_jpeg(data: bytes, mode: str, size: tuple[int, int], notes: list[str])
 
     Raises:
         ImageReadError: ``damaged`` for a scan that ends early, goes on too long or holds what is no Huffman code.
-            Damage that decodes to just as many blocks cannot be seen.
+            Damage that decodes to just as many blocks cannot be seen. ``truncated`` for a progressive one that lacks
+            scans.
     """
     try:
         pixels = _decoded(data, mode, size)
@@ -38,6 +40,7 @@ def decode_jpeg(data: bytes, mode: str, size: tuple[int, int], notes: list[str])
             _refuse_damage(error)
             notes.append("the image could not be checked for damage")
         return None
+    _refuse_missing_scans(data)
     if mode == "CMYK":
         return None
     return pixels[:, :, 0] if mode == "L" else pixels
@@ -79,3 +82,25 @@ def _refuse_damage(error: ValueError) -> None:
     if warning.startswith(_DAMAGE):
         found = warning.removeprefix(_DAMAGE)
         raise ImageReadError("damaged", f"expected a readable image, found damaged data ({found})") from error
+
+
+def _refuse_missing_scans(data: bytes) -> None:
+    """Raises ImageReadError ``truncated`` for a progressive JPEG that lacks bits of a coefficient (T.81, G.1)."""
+    components: set[int] = set()
+    last: dict[tuple[int, int], int] = {}
+    for marker, start, end in segments(data):
+        body = data[start + 4 : end]
+        if marker in _FRAMES:
+            if marker not in _PROGRESSIVE:
+                return
+            components = set(body[6::3])
+        elif marker == SCAN:
+            first, final, bits = body[-3:]
+            last |= {(part, place): bits & 15 for part in body[1:-3:2] for place in range(first, final + 1)}
+    missing = sum(last.get((part, place), 1) > 0 for part in components for place in range(64))
+    if missing:
+        raise ImageReadError(
+            "truncated",
+            f"expected all scans of a progressive JPEG, found {missing} of its {64 * len(components)} coefficients "
+            "incomplete; save it anew from the original",
+        )

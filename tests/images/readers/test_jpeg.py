@@ -8,6 +8,7 @@ from PIL import Image
 
 from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers import read_image
+from semise_sdk.images.readers.pieces import SCAN, segments
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (96, 120, 4), dtype=np.uint8)
 KINDS = {
@@ -17,6 +18,8 @@ KINDS = {
     "4:2:2": ("RGB", {"subsampling": 1}),
     "RGB": ("RGB", {"keep_rgb": True}),
     "progressive": ("RGB", {"progressive": True}),
+    "progressive grey": ("L", {"progressive": True}),
+    "progressive CMYK": ("CMYK", {"progressive": True}),
     "restarts": ("RGB", {"restart_marker_blocks": 3}),
     "optimised": ("L", {"optimize": True}),
     "CMYK": ("CMYK", {}),
@@ -67,6 +70,17 @@ def test_scans_of_which_a_third_is_zeroed_or_garbled_are_damaged(kind: str, is_z
     with pytest.raises(ImageReadError) as caught:
         read_image(data[:start] + (bytes(third) if is_zeroed else garbled) + data[start + third :])
     assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize("kind", ["progressive", "progressive grey", "progressive CMYK"])
+def test_a_progressive_jpeg_without_its_last_scans_is_truncated(kind: str) -> None:
+    data = jpeg(kind)
+    starts = [start for marker, start, _ in segments(data) if marker == SCAN]
+    assert len(starts) > 2
+    for start in starts[1:]:
+        with pytest.raises(ImageReadError) as caught:
+            read_image(data[:start] + b"\xff\xd9")
+        assert caught.value.code == "truncated"
 
 
 def test_a_file_that_is_cut_short_is_still_said_to_be_truncated() -> None:
