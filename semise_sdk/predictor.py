@@ -46,7 +46,7 @@ class Predictor:
     and gives one answer per image in input order (``rank``: sorted), whatever happened to it: an image that cannot be
     read has ``status`` error and a reason, one that a gate of the bundle's calibration refused ``abstain``, and one
     that is scored but should be looked at ``review``. The methods whose names start with ``iter`` are streams in
-    constant memory: images are decoded ahead while the engine runs.
+    constant memory: images are decoded ahead while the engine runs. The colours of an array are RGB, in this order.
 
     Threads: any number of threads may call any method at the same time, and each gets exactly what it would get
     alone. A stream itself belongs to one thread at a time. ``close`` may be called from any thread: work in progress

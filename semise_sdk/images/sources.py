@@ -1,4 +1,4 @@
-"""What a user may hand in as images: paths, bytes, arrays, or any iterable of them."""
+"""What a user may hand in as images: paths, bytes, arrays (grey or RGB), or any iterable of them."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNTIME = ("numpy", "onnxruntime", "pillow", "rich", "safetensors", "typer")
+RUNTIME = ("numpy", "onnxruntime", "pillow", "rich", "safetensors", "simplejpeg", "typer")
 # pydantic is not among them: typer requires it.
 HEAVY = {
     "torch", "torchvision", "timm", "kornia", "segmentation-models-pytorch", "scipy", "scikit-learn", "pyyaml",

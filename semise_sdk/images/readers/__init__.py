@@ -39,8 +39,8 @@ def read_image(source: _Source, *, max_pixels: int = MAX_PIXELS, dicom: DicomPol
 
     Args:
         source: Path of a PNG, JPEG, TIFF, BMP, WebP or DICOM file, its bytes, or an array ``[H, W]``, ``[H, W, 1]``,
-            ``[H, W, 2]`` (grey and alpha), ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha) of bool, uint8, uint16,
-            int32 or float32; alpha only with uint8 and uint16.
+            ``[H, W, 2]`` (grey and alpha), ``[H, W, 3]`` (RGB, in this order) or ``[H, W, 4]`` (RGB and alpha) of bool,
+            uint8, uint16, int32 or float32; alpha only with uint8 and uint16. Colours of uint16 keep their high byte.
         max_pixels: Refuses larger images before their pixels are decoded. Pillow's own limit of 178,956,970 pixels
             holds as well.
         dicom: Which DICOM files are accepted, as the model's InputSpec holds it.

@@ -5,14 +5,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semise_sdk.errors import ImageReadError
-from semise_sdk.images.readers.raster import ALPHA_NOTE, bits_of, check_size, grey_or_rgb
+from semise_sdk.images.readers.raster import HIGH_BYTE_NOTE, bits_of, check_size, grey_or_rgb, tell_of_few_bits
 from semise_sdk.images.record import ImageRecord, Pixels
 
 _KINDS = ("uint8", "uint16", "int32", "float32")
 
 
 def read_array(array: NDArray[np.generic], source: str, max_pixels: int) -> ImageRecord:
-    """Returns the record of an array, sharing its memory where nothing has to be converted.
+    """Returns the record of an array, sharing its memory where nothing has to be converted; colours are RGB, not BGR.
 
     Raises:
         ImageReadError: ``unsupported_array`` for another type or shape, ``too_many_pixels``.
@@ -21,10 +21,10 @@ def read_array(array: NDArray[np.generic], source: str, max_pixels: int) -> Imag
     samples = _native(array)
     _check_shape(samples)
     check_size(samples.shape[1], samples.shape[0], max_pixels)
-    pixels = _without_alpha(samples, notes)
-    return ImageRecord(
-        pixels=_read_only(pixels), bits=bits_of(pixels), source=source, format="array", notes=tuple(notes)
-    )
+    pixels = _grey_or_rgb(samples, notes)
+    bits = bits_of(pixels)
+    tell_of_few_bits(pixels, bits, notes)
+    return ImageRecord(pixels=_read_only(pixels), bits=bits, source=source, format="array", notes=tuple(notes))
 
 
 def _native(array: NDArray[np.generic]) -> Pixels:
@@ -46,26 +46,21 @@ def _check_shape(samples: Pixels) -> None:
         )
 
 
-def _without_alpha(samples: Pixels, notes: list[str]) -> Pixels:
-    if samples.ndim == 2 or samples.shape[2] == 3:
+def _grey_or_rgb(samples: Pixels, notes: list[str]) -> Pixels:
+    if samples.ndim == 2:
         return samples
     if samples.shape[2] == 1:
         return samples[:, :, 0]
+    if samples.dtype == np.uint16:  # as of a file, whose colours and alpha Pillow reads at 8 bits
+        notes.append(HIGH_BYTE_NOTE)
+        samples = (np.asarray(samples, np.uint16) >> 8).astype(np.uint8)
+    if samples.shape[2] == 3:
+        return samples
     if samples.dtype == np.uint8:
         return np.asarray(grey_or_rgb(Image.fromarray(samples), notes))
-    if samples.dtype == np.uint16:
-        return _on_black(np.asarray(samples, np.uint16), notes)
     raise ImageReadError(
         "unsupported_array", f"expected alpha in uint8 or uint16, found {samples.dtype.name}; drop the alpha channel"
     )
-
-
-def _on_black(samples: NDArray[np.uint16], notes: list[str]) -> NDArray[np.uint16]:
-    colour, alpha = samples[:, :, :-1], samples[:, :, -1:]
-    if alpha.min() < 65535:
-        notes.append(ALPHA_NOTE)
-        colour = ((colour * alpha.astype(np.uint32) + 32767) // 65535).astype(np.uint16)
-    return colour[:, :, 0] if colour.shape[2] == 1 else colour
 
 
 def _read_only(pixels: Pixels) -> Pixels:

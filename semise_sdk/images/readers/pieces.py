@@ -17,8 +17,8 @@ MAX_PIECES = 100_000
 MAX_SCANNED_PIXELS = 2_000_000_000
 """Most pixels of all scans of a JPEG together: two seconds' work. Encoders make about ten scans."""
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_SCAN, _END = 0xDA, 0xD9
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+SCAN, _END = 0xDA, 0xD9
 _START_OF_SCAN = b"\xff\xda"
 # Within a scan, FF is followed by 00, a restart marker or more FF (ITU-T T.81, B.1.1.5).
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
@@ -26,23 +26,45 @@ _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 def check_pieces(data: bytes) -> None:
     """Raises ImageReadError ``unsupported_format`` for a PNG or JPEG in more than ``MAX_PIECES`` pieces."""
-    if data.startswith(_PNG):
-        _refuse_more("chunks", _count(_chunks(data), MAX_PIECES), MAX_PIECES)
-    elif data.startswith(_JPEG):
-        before_the_pixels = itertools.takewhile(lambda marker: marker != _SCAN, _segments(data))
+    if data.startswith(PNG):
+        _refuse_more("chunks", _count(chunks(data), MAX_PIECES), MAX_PIECES)
+    elif data.startswith(JPEG):
+        before_the_pixels = itertools.takewhile(lambda segment: segment[0] != SCAN, segments(data))
         _refuse_more("segments", _count(before_the_pixels, MAX_PIECES), MAX_PIECES)
 
 
 def check_scans(data: bytes, pixels: int) -> None:
     """Raises ImageReadError ``unsupported_format`` for a JPEG of more scans than an image of ``pixels`` may have."""
     most = MAX_SCANNED_PIXELS // pixels
-    if not data.startswith(_JPEG) or data.count(_START_OF_SCAN) <= most:  # other data may hold these bytes too
+    if not data.startswith(JPEG) or data.count(_START_OF_SCAN) <= most:  # other data may hold these bytes too
         return
-    scans = (marker for marker in _segments(data) if marker == _SCAN)
+    scans = (segment for segment in segments(data) if segment[0] == SCAN)
     _refuse_more("scans", _count(scans, most), most)
 
 
-def _count(pieces: Iterator[int], most: int) -> int:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields of each chunk of a PNG its kind, where it begins, and how many bytes it holds."""
+    place = len(PNG)
+    while place + 4 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        yield data[place + 4 : place + 8], place, length
+        place += 12 + length
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields of each segment of a JPEG, up to the end of the image, its marker, where it begins and where it ends."""
+    place = len(JPEG)
+    while found := _MARKER.search(data, place):
+        marker = found[1][0]
+        if marker == _END:
+            return
+        place = found.end()
+        if place + 2 <= len(data):
+            place += struct.unpack_from(">H", data, place)[0]
+        yield marker, found.end() - 2, place
+
+
+def _count(pieces: Iterator[object], most: int) -> int:
     return sum(1 for _ in itertools.islice(pieces, most + 1))
 
 
@@ -52,25 +74,3 @@ def _refuse_more(pieces: str, found: int, most: int) -> None:
             "unsupported_format",
             f"expected an image of at most {most:,} {pieces}, found at least {found:,}; save it anew",
         )
-
-
-def _chunks(data: bytes) -> Iterator[int]:
-    """Yields the length of each chunk of a PNG."""
-    place = len(_PNG)
-    while place + 4 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        yield length
-        place += 12 + length
-
-
-def _segments(data: bytes) -> Iterator[int]:
-    """Yields the marker of each segment of a JPEG up to the end of the image."""
-    place = len(_JPEG)
-    while found := _MARKER.search(data, place):
-        marker = found[1][0]
-        if marker == _END:
-            return
-        yield marker
-        place = found.end()
-        if place + 2 <= len(data):
-            place += struct.unpack_from(">H", data, place)[0]

@@ -1,20 +1,25 @@
 """Decodes PNG, JPEG, TIFF, BMP and WebP through Pillow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from semise_sdk.errors import ImageReadError
+from semise_sdk.images.readers.jpeg import decode_jpeg, stored_process
 from semise_sdk.images.readers.pieces import check_pieces, check_scans
 from semise_sdk.images.readers.pillow_warnings import quiet_pillow
+from semise_sdk.images.readers.png_text import without_large_texts
+from semise_sdk.images.readers.tiff import WholePicture, is_tiff, stored_samples, whole_picture
 from semise_sdk.images.record import ImageRecord, Pixels
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 """The only decoders that are ever tried: Pillow has forty more, some of which start other programs."""
 
 ALPHA_NOTE = "alpha composited on black"
+EMPTY_ALPHA_NOTE = "alpha is 0 everywhere, so it is left out"
+HIGH_BYTE_NOTE = "16-bit colour reduced to the high byte of each sample"
 
 _PREFIXES = (
     b"\x89PNG\r\n\x1a\n",
@@ -25,8 +30,9 @@ _PREFIXES = (
     b"II\x2b\x00",
     b"MM\x00\x2b",
 )
-_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
+_PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 277, 338, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
+_COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # TIFF 6.0: samples of RGB, CMYK, YCbCr and CIE L*a*b*; one of all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class _Stored:
     is_white_zero: bool
     is_signed: bool
     tiff_orientation: int
+    has_alpha: bool
+    undeclared: int
 
 
 def is_raster(head: bytes) -> bool:
@@ -51,13 +59,14 @@ def read_raster(data: bytes, source: str, max_pixels: int) -> ImageRecord:
         ImageReadError: ``too_many_pixels``, ``truncated``, ``damaged``, ``unsupported_format``, ``out_of_memory``.
     """
     check_pieces(data)
+    picture = whole_picture(data) if is_tiff(data) else WholePicture(*without_large_texts(data))
     try:
         # Pillow's warning of a large image is silenced with the others: check_size is the stricter of the two, and
         # nothing is decoded before it.
-        with quiet_pillow(), Image.open(BytesIO(data), formats=FORMATS) as image:
+        with quiet_pillow(), _opened(picture.data) as image:
             check_size(image.width, image.height, max_pixels)
             check_scans(data, image.width * image.height)
-            return _decode(image, source)
+            return _decode(image, picture, source)
     except ImageReadError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on damaged data, KeyError and MemoryError included
@@ -77,8 +86,18 @@ def bits_of(pixels: Pixels) -> int:
     return 0 if pixels.dtype == np.float32 else pixels.dtype.itemsize * 8
 
 
+def tell_of_few_bits(pixels: Pixels, bits: int, notes: list[str]) -> None:
+    """Adds a note where 16-bit samples, or the high bytes of such, stay below an eighth of their range.
+
+    Neither an array nor a file says how many of 16 bits are used: 12 give a picture of a sixteenth of its brightness.
+    """
+    limit = (1 << 13) if bits == 16 else (1 << 5) if HIGH_BYTE_NOTE in notes else 0
+    if limit and pixels.max() < limit:
+        notes.append("no sample reaches an eighth of the 16-bit range: the image may have fewer bits")
+
+
 def grey_or_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Returns an 8-bit image of any mode as ``L`` or ``RGB``, its alpha composited on black."""
+    """Returns an 8-bit image of any mode as ``L`` or ``RGB``, composited on black unless alpha is 0 everywhere."""
     if image.has_transparency_data:
         return _on_black(image, notes)
     if image.mode in ("L", "RGB"):
@@ -88,14 +107,47 @@ def grey_or_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _decode(image: Image.Image, source: str) -> ImageRecord:
-    notes = _frame_notes(image)
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a compression that Pillow does not know
+        found = stored_samples(data) if is_tiff(data) else stored_process(data)
+        if found is None:
+            raise
+        raise ImageReadError(
+            "unsupported_format", f"expected samples that can be read, found {found}; save as 8- or 16-bit grey or RGB"
+        ) from error
+
+
+def _decode(image: Image.Image, picture: WholePicture, source: str) -> ImageRecord:
+    notes = [*(_frame_notes(image) if picture.is_first else ()), *picture.notes]
     stored = _stored(image)
-    image.load()
+    image = _loaded(image, picture.data, notes)
+    if picture.orientation != 1:
+        image.getexif()[ExifTags.Base.Orientation] = picture.orientation
+        stored = replace(stored, tiff_orientation=picture.orientation)
     _turn_upright(image, stored, notes)
     pixels, bits = _samples(image, stored, notes)
+    tell_of_few_bits(pixels, bits, notes)
     name = "JPEG" if image.format == "MPO" else str(image.format)
     return ImageRecord(pixels=pixels, bits=bits, source=source, format=name, notes=tuple(notes))
+
+
+def _loaded(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
+    if image.format not in ("JPEG", "MPO"):
+        image.load()
+        return image
+    try:
+        pixels = decode_jpeg(data, image.mode, image.size, notes)
+    except ImageReadError:
+        image.load()  # says so of a file that is cut short
+        raise
+    if pixels is None:
+        image.load()
+        return image
+    decoded = Image.fromarray(pixels)
+    decoded.info, decoded.format = image.info, image.format
+    return decoded
 
 
 def _frame_notes(image: Image.Image) -> list[str]:
@@ -110,11 +162,16 @@ def _stored(image: Image.Image) -> _Stored:
     tile = getattr(image, "tile", [])
     arguments = tile[0][3] if tile else ""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    # TIFF 6.0, ExtraSamples: 1 and 2 are alpha, 0 is anything else, and so is a sample that the tag leaves out.
+    alphas = sum(1 for kind in tags.get(_EXTRA_SAMPLES, ()) if kind)
+    colours = _COLOURS.get(tags.get(_PHOTOMETRIC, 1), 1)
     return _Stored(
         rawmode=str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments),
         is_white_zero=tags.get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         is_signed=_SIGNED in tags.get(_SAMPLE_FORMAT, (1,)),
         tiff_orientation=tags.get(ExifTags.Base.Orientation, 1),
+        has_alpha=alphas > 0,
+        undeclared=max(0, tags.get(_SAMPLES, 1) - colours - alphas),
     )
 
 
@@ -142,7 +199,10 @@ def _samples(image: Image.Image, stored: _Stored, notes: list[str]) -> tuple[Pix
     if image.mode == "L" and stored.is_signed:
         raise ImageReadError("unsupported_format", "expected unsigned 8-bit samples, found signed ones; save as 16-bit")
     if ";16" in stored.rawmode:
-        notes.append("16-bit colour reduced to the high byte of each sample")
+        notes.append(HIGH_BYTE_NOTE)
+    if stored.undeclared:
+        notes.append(f"channels that are neither colour nor declared as alpha left out: {stored.undeclared}")
+        image = image.convert("RGB") if image.mode == "RGBA" and not stored.has_alpha else image
     _scale_key_colour(image, stored)
     pixels = np.asarray(grey_or_rgb(image, notes))
     return pixels, bits_of(pixels)
@@ -178,8 +238,13 @@ def _scale_key_colour(image: Image.Image, stored: _Stored) -> None:
 
 def _on_black(image: Image.Image, notes: list[str]) -> Image.Image:
     is_grey = image.mode in ("1", "L", "LA", "La")
+    has_key = isinstance(image.info.get("transparency"), int | tuple)  # one transparent colour instead of a channel
     image = image.convert("LA" if is_grey else "RGBA")
-    if image.getchannel("A").getextrema() == (255, 255):
+    extremes = image.getchannel("A").getextrema()
+    is_empty = extremes == (0, 0) and not has_key  # writers of BGRX leave such an alpha behind
+    if is_empty:
+        notes.append(EMPTY_ALPHA_NOTE)
+    if is_empty or extremes == (255, 255):
         return image.convert("L" if is_grey else "RGB")
     notes.append(ALPHA_NOTE)
     # Multiplying by alpha is the same as laying the image over black, and is done in C with exact rounding.

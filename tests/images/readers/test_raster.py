@@ -148,6 +148,22 @@ def test_sixteen_bit_colour_keeps_the_high_byte_and_says_so() -> None:
     assert record.notes == ("16-bit colour reduced to the high byte of each sample",)
 
 
+@pytest.mark.parametrize(("channels", "colour"), [(1, 0), (2, 4), (3, 2), (4, 6)])
+@pytest.mark.parametrize("highest", [4095, 8191, 8192, 65535])
+def test_sixteen_bits_are_the_same_of_file_and_array(channels: int, colour: int, highest: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, highest + 1, (60, 70, channels), dtype=np.uint16)
+    pixels[0, 0] = highest
+    if channels in (2, 4):
+        pixels[:, 0::2, -1] = 65535
+    file = read_image(png(pixels.astype(">u2").reshape(60, -1), depth=16, colour=colour, width=70))
+    array = read_image(pixels)
+    assert (file.pixels.dtype, file.bits, file.notes) == (array.pixels.dtype, array.bits, array.notes)
+    grey_as_rgb = np.dstack([array.pixels] * 3) if channels == 2 else array.pixels  # so Pillow reads grey and alpha
+    np.testing.assert_array_equal(file.pixels, grey_as_rgb)
+    note = "no sample reaches an eighth of the 16-bit range: the image may have fewer bits"
+    assert (note in array.notes) == (highest < 8192)
+
+
 KEYED = {
     "2-bit": (png(np.array([[0b00011011]], np.uint8), depth=2, colour=0, width=4, extra=b"\0\2"), [[0, 85, 0, 255]]),
     "4-bit": (png(np.array([[0x1F]], np.uint8), depth=4, colour=0, width=2, extra=b"\0\x0f"), [[17, 0]]),
@@ -188,6 +204,29 @@ def test_an_opaque_alpha_is_dropped_without_a_word() -> None:
     record = read_image(encoded(Image.fromarray(GREY).convert("RGBA"), "PNG"))
     np.testing.assert_array_equal(record.pixels, np.dstack([GREY] * 3))
     assert record.notes == ()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_an_alpha_of_0_everywhere_is_no_alpha(kind: str) -> None:
+    image = Image.fromarray(np.dstack([GREY, GREY, GREY, np.zeros_like(GREY)]))
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    data = encoded(image, kind, **options) if kind != "BMP" else bmp_with_alpha(image)
+    record = read_image(data)
+    np.testing.assert_array_equal(record.pixels, np.dstack([GREY] * 3))
+    assert record.notes == ("alpha is 0 everywhere, so it is left out",)
+
+
+def bmp_with_alpha(image: Image.Image) -> bytes:
+    """Returns a BMP whose header (version 4) gives alpha a mask; Pillow writes none."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, image.width, -image.height, 1, 32, 3, 0, 0, 0, 0, 0)
+    pixels = image.tobytes("raw", "BGRA")
+    return b"BM" + struct.pack("<IHHI", 122 + len(pixels), 0, 0, 122) + info + masks + bytes(52) + pixels
+
+
+def test_a_grey_alpha_of_0_everywhere_is_no_alpha() -> None:
+    record = read_image(encoded(Image.fromarray(np.dstack([GREY, np.zeros_like(GREY)])), "PNG"))
+    np.testing.assert_array_equal(record.pixels, GREY)
 
 
 def test_palettes_become_their_colours() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semise_sdk.images.readers import read_image
+from semise_sdk.images.readers.raster import EMPTY_ALPHA_NOTE
 from semise_sdk.images.record import ImageRecord, Pixels
 
 
@@ -30,4 +31,6 @@ def is_binary(record: ImageRecord) -> bool:
 
 
 def _plane(record: ImageRecord) -> Pixels:
+    if EMPTY_ALPHA_NOTE in record.notes:  # an image is opaque then, but a mask whose alpha draws nothing is empty
+        return np.zeros(record.pixels.shape[:2], np.uint8)
     return record.pixels.max(axis=2) if record.pixels.ndim == 3 else record.brightness
