@@ -87,9 +87,9 @@ def raster_bombs() -> Iterator[Bomb]:
     yield "PNG of 30000 x 30000", png(30_000, 30_000), SIZES
     yield "PNG of 10001 x 10000 in 1 bit", png(10_001, 10_000), SIZES
     text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200 << 20), 9))
-    yield "PNG whose text inflates to 200 MiB", png(8, 8, extra=text), ("damaged",)
+    yield "PNG whose text inflates to 200 MiB, which is not inflated", png(8, 8, extra=text), ("ok",)
     profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(200 << 20), 9))
-    yield "PNG whose colour profile inflates to 200 MiB", png(8, 8, extra=profile), ("damaged",)
+    yield "PNG whose colour profile inflates to 200 MiB, which is not inflated", png(8, 8, extra=profile), ("ok",)
     yield (
         "PNG of 4 million empty text chunks",
         png(8, 8, extra=chunk(b"tEXt", b"a\0") * 4_000_000),

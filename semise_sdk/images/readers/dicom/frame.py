@@ -87,7 +87,8 @@ def _decoded_jpeg(frame: bytes, layout: Layout, photometric: str) -> NDArray[np.
             image.draft("YCbCr", image.size)  # no conversion: pydicom's has other roundings than libjpeg's
     array = np.asarray(image)
     if array.shape != (layout.rows, layout.columns) + (layout.samples,) * (layout.samples > 1):
-        raise ImageReadError("damaged", f"expected {layout.samples} samples a pixel, found another number in the JPEG")
+        expected = f"{layout.rows} x {layout.columns} pixels of {layout.samples} samples"
+        raise ImageReadError("damaged", f"expected a JPEG of {expected}, found an array of {list(array.shape)}")
     return array.view(np.int8 if layout.is_signed else np.uint8).astype(np.int32)
 
 
