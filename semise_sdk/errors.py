@@ -30,7 +30,7 @@ CLOSED = "expected an open predictor, found it closed: finish its streams first,
 
 
 class SemiseError(Exception):
-    """An error that its reader can mend: what was expected, what was found, what to do."""
+    """An error that its reader can correct: what was expected, what was found, what to do."""
 
     exit_code = EXIT_USAGE
 

@@ -61,7 +61,7 @@ class Predictor:
         precision: What the graphs compute in.
         isolate: Whether files and bytes are decoded in processes of their own (see :meth:`open`).
         limits: What each of these processes may use.
-        calibration: What answers are held against: its gates, temperature, grade sets and percentiles. None for the
+        calibration: What answers are judged by: its gates, temperature, grade sets and percentiles. None for the
             bare network's answers.
         decoding: How probabilities become a grade: the most probable one, or the one of least expected MAEE.
 
@@ -320,7 +320,7 @@ class Predictor:
         return self._rows(images, Needs(grade=self.model.has_classifier, canvas=True))
 
     def reference_bank(self, reference: Reference | None = None) -> ReferenceBank:
-        """Returns the bank that ``reference`` stands for (see :meth:`rank`), to be given to many calls.
+        """Returns the bank that ``reference`` names (see :meth:`rank`), to be given to many calls.
 
         Raises:
             ReferenceImageError: an image of it cannot be read or used, a gate refuses it, or there is none.

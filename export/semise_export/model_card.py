@@ -99,7 +99,7 @@ def model_card(
     Args:
         run: The run.
         rows: The figures.
-        calibration: What the bundle's answers are held against.
+        calibration: What the bundle's answers are judged by.
         has_pictures: Whether the bundle carries thumbnails of its healthy references.
     """
     return _TEMPLATE.format(

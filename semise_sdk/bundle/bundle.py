@@ -183,7 +183,7 @@ class Bundle:
         return {index: self.read(name) for index, name in found.items() if name in self.manifest.files}
 
     def calibration(self) -> Calibration | None:
-        """Returns what the bundle's answers are held against, None where it has none; BundleError: it is damaged."""
+        """Returns the calibration of the bundle's answers, None where it has none; BundleError: it is damaged."""
         if CALIBRATION not in self.manifest.files:
             return None
         tensors = self.read(CALIBRATION_TENSORS) if CALIBRATION_TENSORS in self.manifest.files else None

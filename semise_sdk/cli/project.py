@@ -49,7 +49,7 @@ def load_project(folder: Path) -> Project | None:
     except OSError as error:
         raise ConfigError(f"could not read {path}: {error.strerror}; check its permissions") from error
     except ValueError as error:
-        raise ConfigError(f"expected a TOML file in UTF-8, found {error} in {path}; mend it") from error
+        raise ConfigError(f"expected a TOML file in UTF-8, found {error} in {path}; correct it") from error
     problems = [*_unknown_keys(data), *_wrong_values(data)]
     if problems:
         raise ConfigError(f"{path} is wrong: {'; '.join(problems)}; semise init --force writes a new one")

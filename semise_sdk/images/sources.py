@@ -15,7 +15,7 @@ Images = Source | Iterable[Source]
 
 
 def named_images(images: Images) -> Iterator[AnyImage]:
-    """Yields every image that ``images`` stands for, lazily.
+    """Yields every image that ``images`` names, lazily.
 
     A folder gives each of its files, named relative to it; a file alone its own name. Of an iterable, a file keeps
     the path it was given by, bytes and arrays are named ``bytes[i]`` and ``array[i]`` by their place, and a path
@@ -33,7 +33,7 @@ def named_images(images: Images) -> Iterator[AnyImage]:
 
 
 def named_image(source: Source) -> AnyImage:
-    """Returns the one image that ``source`` stands for; a folder is none, which reading it says.
+    """Returns the one image that ``source`` names; a folder is none, which reading it says.
 
     Raises:
         TypeError: it is no image.

@@ -200,7 +200,7 @@ def stored_answers(
         grades: How many grades it has probabilities of.
         order: SQL to sort by before the name.
         only_found: Whether to leave out what is not in ``found``.
-        is_named: Whether what is in ``found`` bears the name that it has there, and not its journal's.
+        is_named: Whether what is in ``found`` has the name that it has there, and not its journal's.
     """
     own = "CAST(answer.file AS BLOB)"
     name = f"coalesce(found.file, {own})" if is_named else own
@@ -218,7 +218,7 @@ def stored_answers(
 
 
 def placed(connection: sqlite3.Connection, by_name: Iterable[Answer]) -> Iterator[tuple[Listed, Answer]]:
-    """Yields every row of ``found`` that has an answer with that answer, sorted by its own name, which it bears.
+    """Yields every row of ``found`` that has an answer with that answer, sorted by its own name, which the answer has.
 
     Args:
         connection: The journal, with its table ``found``.

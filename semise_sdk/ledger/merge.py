@@ -107,7 +107,7 @@ class MergedRuns:
 
     @property
     def nameless(self) -> int:
-        """How many rows bear the name that the journal gives them, for want of the file's own."""
+        """How many rows have the name that the journal gives them, because the file's own is not known."""
         return sum(run.nameless for run in self.runs)
 
     def ranked(self) -> Iterator[Severity]:

@@ -148,7 +148,7 @@ class Ledger(Generic[Answer]):
         return self._stored(order="", is_named=is_named)
 
     def placed(self) -> Iterator[tuple[FoundImage, Answer]]:
-        """Yields every file that is still there with its answer, sorted by its own name, which it bears."""
+        """Yields every file that is still there with its answer, sorted by its own name, which the answer has."""
         return ((item.found, answer) for item, answer in placed(self._journal.connection, self.by_name()))
 
     def counts(self) -> Counter[str]:

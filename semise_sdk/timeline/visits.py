@@ -37,7 +37,7 @@ def read_visits(path: Path, *, columns: Mapping[str, str] | None = None, root: P
     headers = headers_of(table, columns or {}, path, known=COLUMNS, required=REQUIRED_COLUMNS, quoted=False)
     if table.problems:
         raise DataError(
-            f"expected every row of {path} to fit its header, found {len(table.problems)} that do not: mend them",
+            f"expected every row of {path} to fit its header, found {len(table.problems)} that do not: correct them",
             [
                 f"row {problem.row}: expected at most the header's number of cells, or one JSON object"
                 for problem in table.problems

@@ -178,7 +178,7 @@ def _refuse(problems: list[str], trained: list[str]) -> None:
     if problems:
         raise DataError(
             f"expected images that the model can answer, found {len(problems)} that it cannot (first: {problems[0]}): "
-            "mend the files or leave them out",
+            "correct the files or leave them out",
             problems=problems,
         )
 

@@ -38,7 +38,7 @@ def gather(
     severities, probabilities, counts, mask_groups = [], [], [], []
     for image, answer in zip(images, answers, strict=True):
         if answer.severity is None:
-            raise DataError(f"could not evaluate {image.image}: {answer.reason}; mend the file or leave it out")
+            raise DataError(f"could not evaluate {image.image}: {answer.reason}; correct the file or leave it out")
         severities.append(answer.severity)
         probabilities.append(answer.probabilities)
         if image.mask is not None and answer.mask is not None:
@@ -60,6 +60,6 @@ def _compare(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], image: Labe
     if predicted.shape != truth.shape:
         raise DataError(
             f"expected the mask {image.mask} at its image's {predicted.shape[1]}x{predicted.shape[0]} pixels, "
-            f"found {truth.shape[1]}x{truth.shape[0]}: mend the mask"
+            f"found {truth.shape[1]}x{truth.shape[0]}: correct the mask"
         )
     return mask_counts(predicted, truth)

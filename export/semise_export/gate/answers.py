@@ -96,7 +96,7 @@ def _add(answers: Answers, analysis: Analysis) -> None:
 def _answered(severity: float | None, file: str, reason: str) -> float:
     if severity is None:
         raise DataError(
-            f"could not check the export on {file}: {reason}; mend the file, or leave it out and train again"
+            f"could not check the export on {file}: {reason}; correct the file, or leave it out and train again"
         )
     return severity
 

@@ -136,10 +136,10 @@ def _int8(
 def _quantized_graph(
     graph: onnx.ModelProto, calibration: NDArray[np.uint8], margin: Margin, *, reporter: Reporter
 ) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
-    """Returns the graph in as much int8 as the validation images bear, the share of the limit it uses up, and the rest.
+    """Returns the graph in as much int8 as the validation images allow, the share of the limit it takes, and the rest.
 
     Raises:
-        ParityError: they bear none.
+        ParityError: they allow none.
     """
     samples = [{"pixels": row[None]} for row in calibration]
     first = first_layer(graph)
@@ -180,7 +180,7 @@ def _fewest(
     if found is None:
         raise ParityError(
             f"expected int8 within the gate's limits on the validation images, found none with fewer than {most} "
-            "parts in fp32: use fp16 or bf16, or train an encoder that bears it"
+            "parts in fp32: use fp16 or bf16, or train an encoder that allows it"
         )
     return enough, found
 

@@ -163,7 +163,7 @@ def _refuse_failures(outcome: "Outcome") -> None:
     if outcome.failed:
         key, message = next(iter(outcome.failed.items()))
         raise TrainingError(
-            f"{len(outcome.failed)} cells failed, the tables are without them (first: {key.slug}: {message}); mend the "
+            f"{len(outcome.failed)} cells failed, the tables lack them (first: {key.slug}: {message}); correct the "
             "settings and run the same command again"
         )
 

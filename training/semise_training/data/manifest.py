@@ -133,7 +133,7 @@ def load_manifest(path: Path, *, columns: Mapping[str, str] | None = None, root:
     if scan.problems:
         raise DataError(
             f"expected a manifest without mistakes, found {len(scan.problems)} in {scan.manifest.path} "
-            f"(first: {scan.problems[0]}); mend them, or see them all with: semise data check {path}",
+            f"(first: {scan.problems[0]}); correct them, or see them all with: semise data check {path}",
             problems=[str(problem) for problem in scan.problems],
         )
     return scan.manifest

@@ -25,7 +25,7 @@ def refuse_leakage(
     if problems:
         raise DataError(
             f"expected every group and every image in one split, found {len(problems)} in two "
-            f"(first: {problems[0]}); mend the manifest's group or split column",
+            f"(first: {problems[0]}); correct the manifest's group or split column",
             problems=problems,
         )
 
