@@ -188,14 +188,6 @@ def mean_direction(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(_targets(unit(vectors), "mean")[0])
 
 
-def choose_bank(vectors: NDArray[np.float32], *, limit: int = MAX_REFERENCES, seed: int = 0) -> NDArray[np.float32]:
-    """Returns at most ``limit`` of the vectors ``[M, D]``, drawn without replacement, seeded, in their order."""
-    if len(vectors) <= limit:
-        return vectors
-    chosen = np.random.default_rng(seed).choice(len(vectors), size=limit, replace=False)
-    return vectors[np.sort(chosen)]
-
-
 def _check_references(vectors: NDArray[np.float32]) -> None:
     if vectors.size == 0:
         raise ReferenceImageError("expected at least one healthy reference image, found none")

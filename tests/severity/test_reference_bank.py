@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from semise_sdk.errors import BundleError, OutputError, ReferenceImageError, SpecError
 from semise_sdk.severity import reference_bank as references
-from semise_sdk.severity.reference_bank import ReferenceBank, choose_bank, has_direction
+from semise_sdk.severity.reference_bank import ReferenceBank, has_direction
 
 MODES = ["mean", "median", "medoid", "knn"]
 
@@ -243,22 +243,6 @@ def test_damaged_files_are_one_bundle_error_that_names_the_file(tmp_path, damage
 def test_a_bank_that_cannot_be_written_is_an_output_error(tmp_path, healthy):
     with pytest.raises(OutputError, match="could not write"):
         ReferenceBank(healthy).save(tmp_path / "absent" / "references.safetensors")
-
-
-def test_chosen_bank_is_a_seeded_subset_in_order():
-    vectors = np.arange(1, 601, dtype=np.float32).reshape(300, 2)
-    chosen = choose_bank(vectors)
-    assert chosen.shape == (256, 2)
-    assert (np.diff(chosen[:, 0]) > 0).all()
-    assert np.isin(chosen[:, 0], vectors[:, 0]).all()
-    assert (chosen == choose_bank(vectors)).all()
-    assert (chosen != choose_bank(vectors, seed=1)).any()
-    assert len(choose_bank(vectors, limit=10)) == 10
-
-
-def test_a_small_bank_is_kept_whole():
-    vectors = np.ones((256, 2), np.float32)
-    assert choose_bank(vectors) is vectors
 
 
 def test_examples_in_the_documentation_hold():
