@@ -179,6 +179,19 @@ class TestCodedColour:
         agrees = said == "RGB" if is_rgb else said in YBR
         assert any(note.startswith(f"the header says {said}, the JPEG stream holds") for note in record.notes) != agrees
 
+    @pytest.mark.parametrize("is_colour", [False, True])
+    @pytest.mark.parametrize("damage", ["cut", "zeroed"])
+    def test_a_damaged_scan_of_jpeg_is_refused_as_in_a_file_of_its_own(self, dicom, is_colour, damage) -> None:
+        pixels = np.random.default_rng(5).integers(0, 256, (64, 64, 3) if is_colour else (64, 64), np.uint8)
+        tags = {"PhotometricInterpretation": "YBR_FULL_422"} if is_colour else {}
+        frame = encoded(pixels, "JPEG", quality=90)
+        sound = read_image(dicom(pixels, frames=[frame], syntax=JPEG, **tags))
+        assert not any("could not be checked" in note for note in sound.notes)
+        third = len(frame) // 3
+        broken = frame[:third] + (b"\xff\xd9" if damage == "cut" else bytes(third) + frame[2 * third :])
+        assert refusal(broken).code == "damaged"
+        assert refusal(dicom(pixels, frames=[broken], syntax=JPEG, **tags)).code == "damaged"
+
     def test_of_jpeg_in_cells_of_sixteen_bits(self, dicom) -> None:
         data = dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG)
         wide = dicom(GREY, frames=[encoded(GREY, "JPEG")], syntax=JPEG, BitsAllocated=16)

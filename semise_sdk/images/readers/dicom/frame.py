@@ -14,6 +14,7 @@ from semise_sdk.errors import ImageReadError
 from semise_sdk.images.readers.dicom.codec import Codec, refused_syntax
 from semise_sdk.images.readers.dicom.codestream import YBR, coded_colour, coded_size
 from semise_sdk.images.readers.dicom.header import COLOUR, OVERLAY_BITS, Layout
+from semise_sdk.images.readers.jpeg import decode_jpeg
 from semise_sdk.images.readers.pieces import check_scans
 
 _CONTRADICTION = "the header says {said}, the {codec} stream holds {found}: colour is read by the stream"
@@ -38,7 +39,7 @@ def decode_frame(dataset: Dataset, layout: Layout, codec: Codec, index: int, not
     else:
         _check_length(dataset, layout)
     is_jpeg = codec.plugin == "pillow"
-    values = _decoded_jpeg(frame, layout, photometric) if is_jpeg else _decoded(dataset, layout, codec, index)
+    values = _decoded_jpeg(frame, layout, photometric, notes) if is_jpeg else _decoded(dataset, layout, codec, index)
     if layout.photometric in COLOUR:
         values = _rgb(values, photometric, layout)
     if _is_beyond(values, layout) and _has_overlay_above(dataset, layout):
@@ -77,15 +78,19 @@ def _has_overlay_above(dataset: Dataset, layout: Layout) -> bool:
     return any(layout.high_bit < element.value < layout.allocated for element in positions if element is not None)
 
 
-def _decoded_jpeg(frame: bytes, layout: Layout, photometric: str) -> NDArray[np.int32]:
-    """Returns the samples that pydicom would, which refuses RGB components without Adobe's marker, and 16-bit cells."""
+def _decoded_jpeg(frame: bytes, layout: Layout, photometric: str, notes: list[str]) -> NDArray[np.int32]:
+    """Returns the samples that pydicom would, which refuses RGB components without Adobe's marker, and 16-bit cells.
+
+    The scans are checked for damage, of which Pillow says nothing.
+    """
     image = Image.open(BytesIO(frame), formats=("JPEG",))
+    checked = decode_jpeg(frame, image.mode, image.size, notes)
     if layout.photometric in COLOUR and "adobe_transform" not in image.info:
         if photometric == "RGB":
             image = Image.open(BytesIO(frame[:2] + _ADOBE_RGB + frame[2:]), formats=("JPEG",))
         else:
             image.draft("YCbCr", image.size)  # no conversion: pydicom's has other roundings than libjpeg's
-    array = np.asarray(image)
+    array = checked if checked is not None and image.mode == "L" else np.asarray(image)
     if array.shape != (layout.rows, layout.columns) + (layout.samples,) * (layout.samples > 1):
         expected = f"{layout.rows} x {layout.columns} pixels of {layout.samples} samples"
         raise ImageReadError("damaged", f"expected a JPEG of {expected}, found an array of {list(array.shape)}")
